@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A machine's configuration, parsed from a manifest or from the /config node of
+ * a snapshot: one schema, one parser (docs/manifest.md).
+ */
+#ifndef AMBER_CORE_VM_CONFIG_H
+#define AMBER_CORE_VM_CONFIG_H
+
+#include "hv/lib/error.h"
+#include "hv/lib/types.h"
+
+#define VM_NAME_MAX    31
+#define VM_MAX_VCPUS   64
+#define VM_MAX_DEVICES 32
+#define VM_MAX_CMDLINE 2048
+
+enum boot_method { BOOT_NONE, BOOT_LINUX };
+
+enum config_dev_kind { CONFIG_UART, CONFIG_VIRTIO_BLK, CONFIG_VIRTIO_CONSOLE };
+
+struct config_dev {
+	enum config_dev_kind kind;
+	char name[VM_NAME_MAX + 1]; /* node name: "serial0", "disk0" */
+	char model[32];		    /* compatible string: "amber,virtio-blk" */
+	uint8_t pci_slot;	    /* PCI devices: device number 1..31, unique; 0: assigned in order from 4 */
+	uint8_t uart_index;	    /* UARTs: 0..3 for COM1..COM4 */
+	char backend[64];	    /* disks: partition label or "guid:..."; empty for others */
+	bool read_only;
+	char serial[21];	    /* disks: the serial number shown to the guest */
+};
+
+struct vm_config {
+	char name[VM_NAME_MAX + 1]; /* [a-z0-9][a-z0-9_-]* */
+	uint8_t uuid[16];	    /* given or derived from the name */
+	bool autostart;
+	uint32_t vcpus;
+	uint32_t sockets, cores, threads; /* product = vcpus */
+	uint64_t memory; /* bytes, multiple of 2 MiB */
+	char cpu_model[32];
+	enum boot_method boot;
+	char kernel[64], initrd[64]; /* payload file names; initrd may be empty */
+	char cmdline[VM_MAX_CMDLINE];
+	uint32_t ndevs;
+	struct config_dev devs[VM_MAX_DEVICES];
+};
+
+/*
+ * Parses and validates the manifest in the flattened tree at blob; node is the
+ * root of the configuration ("/" in a file, "/config" in a snapshot). Every
+ * property is known or refused: the message names the node's path and the reason.
+ * payload_exists (may be NULL) is asked for each payload name.
+ */
+int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
+    bool (*payload_exists)(const char *name), struct errmsg *e);
+
+struct state_writer;
+/* Writes the same schema back as properties and nodes of the current node. */
+void vm_config_save(const struct vm_config *c, struct state_writer *w);
+
+#endif

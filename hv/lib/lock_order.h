@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The one lock order (I8). A lock may be taken only while every lock already
+ * held by this CPU (spinlocks) or thread (mutexes) has a smaller rank. Debug
+ * builds assert it at each acquisition. Two locks of one rank never nest.
+ * Mutexes come before all spinlocks: nothing that sleeps is taken under a spinlock.
+ */
+#ifndef AMBER_LIB_LOCK_ORDER_H
+#define AMBER_LIB_LOCK_ORDER_H
+
+enum lock_rank {
+	/* mutexes (may sleep) */
+	RANK_CONSOLE = 1, /* one management command at a time */
+	RANK_VM_LIST,	  /* the list of VMs */
+	RANK_VM,	  /* a VM's life cycle: start, pause, reset, destroy */
+	RANK_STORE,	  /* the snapshot store's metadata */
+	RANK_DEV,	  /* a device model that touches guest memory (virtio) */
+	RANK_GMEM,	  /* a VM's guest memory map */
+	RANK_BLOCK,	  /* a block device's life cycle */
+	/* spinlocks */
+	RANK_SPIN_FIRST = 32,
+	RANK_PCI_BUS = RANK_SPIN_FIRST, /* guest PCI configuration space */
+	RANK_DEV_SPIN,			/* a device model that never touches guest memory */
+	RANK_IOAPIC,
+	RANK_PIC,
+	RANK_VLAPIC,
+	RANK_CHARDEV,
+	RANK_VCPU,	/* a vCPU's request and halt state */
+	RANK_DRV,	/* a host driver's queue */
+	RANK_BLOCK_QUEUE,
+	RANK_WAIT,	/* wait queues and mutex internals */
+	RANK_TIMER,	/* a CPU's timer queue */
+	RANK_SCHED,	/* a CPU's run queue */
+	RANK_HEAP,
+	RANK_FRAMES,
+	RANK_ASPACE,
+	RANK_LOG,
+	RANK_UART,
+};
+
+#endif
