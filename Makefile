@@ -32,7 +32,7 @@ COMMON := -std=gnu11 -O2 -g -I. $(WARN) $(REPRO)
 HV_CFLAGS := $(COMMON) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone \
 	-mgeneral-regs-only -fno-asynchronous-unwind-tables -fno-omit-frame-pointer \
 	-fno-strict-aliasing -fno-common -fstack-protector-strong -mstack-protector-guard=tls \
-	-mstack-protector-guard-reg=fs -mstack-protector-guard-offset=0x28 \
+	-mstack-protector-guard-reg=fs -mstack-protector-guard-offset=40 \
 	-fno-delete-null-pointer-checks -fcf-protection=none -ffunction-sections -fdata-sections \
 	-DAMBER_VERSION='"$(VERSION)"' -DAMBER_COMMIT='"$(COMMIT)"'
 ifeq ($(DEBUG),1)
@@ -46,13 +46,14 @@ HV_LIBS := /usr/lib/x86_64-linux-gnu/libfdt.a /usr/lib/x86_64-linux-gnu/liblz4.a
 # --- host builds of the pure parts (unit tests, fuzzers, tools) ----------------
 # A test links against this archive; what it does not pull in is not linked.
 # Whatever core functions are still missing come from tests/unit/fake/*.c.
-PURE_C := $(filter-out hv/lib/string.c,$(wildcard hv/lib/*.c)) \
+PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	$(wildcard hv/arch/x86/emul*.c hv/arch/x86/walk.c hv/arch/x86/vcpu_state.c \
 	hv/arch/x86/cpu_model.c hv/arch/x86/npt.c) \
 	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/chardev.c \
-	hv/core/iobus.c hv/core/boot_linux.c hv/core/device.c hv/core/pvclock.c) \
+	hv/core/iobus.c hv/core/boot_linux.c hv/core/e820.c hv/core/device.c hv/core/pvclock.c) \
 	$(wildcard hv/block/*.c hv/dev/*.c hv/snapshot/*.c) \
-	$(wildcard hv/console/line.c hv/console/table.c hv/console/json.c)
+	$(wildcard hv/console/line.c hv/console/table.c hv/console/json.c \
+	hv/console/output.c hv/console/progress.c)
 FAKE_C := $(wildcard tests/unit/fake/*.c)
 UNIT_C := $(wildcard tests/unit/test_*.c)
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
@@ -68,9 +69,10 @@ FUZZ_CFLAGS := $(COMMON) -O1 -fsanitize=fuzzer-no-link,address,undefined \
 FUZZ_BIN := $(FUZZ_C:tests/fuzz/%.c=$(F)/%)
 
 .PHONY: all
-all: $(B)/BOOTX64.EFI ## build the hypervisor: build/BOOTX64.EFI (default)
+all: $(B)/BOOTX64$(if $(filter 1,$(DEBUG)),-debug).EFI ## build the hypervisor: build/BOOTX64.EFI (default)
 
 include Makefile.boot
+include tests/guests/build.mk
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
@@ -78,10 +80,6 @@ $(O)/%.o: %.c
 $(O)/%.asm.o: %.asm
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -I. -MD $(@:.o=.d) -o $@ $<
-
-$(O)/amber.elf: $(HV_OBJ) linker.ld
-	$(LD) -nostdlib -static --gc-sections --build-id=none -z max-page-size=0x1000 \
-		-z noexecstack -T linker.ld -o $@ $(HV_OBJ) --start-group $(HV_LIBS) --end-group
 
 # --- unit tests ----------------------------------------------------------------
 $(U)/obj/%.o: %.c

@@ -36,4 +36,24 @@ int gmem_dma_map(struct vm *vm, gpa_t addr, uint64_t len, bool device_writes, st
 /* When the request is finished; each map has one unmap. */
 void gmem_dma_unmap(struct vm *vm, const struct sg *sg, unsigned count, bool device_wrote);
 
+/* --- for the core, loaders of snapshots and machine life cycle --------------- */
+
+/* Backs size bytes of RAM with zeroed frames and maps them in the VM's nested tables. */
+int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e) MUST_CHECK;
+void gmem_destroy(struct vm *vm);
+
+/* A contiguous piece of guest-physical RAM. */
+struct gmem_range {
+	uint64_t start, size;
+};
+#define GMEM_MAX_RANGES 2
+/* The RAM ranges in ascending order; returns their number. */
+unsigned gmem_ranges(struct vm *vm, struct gmem_range out[GMEM_MAX_RANGES]);
+
+/*
+ * The host's view of guest RAM at addr, for snapshots of a quiesced VM (I7):
+ * NULL if addr is not RAM. *len gets the bytes that follow contiguously.
+ */
+const void *gmem_peek(struct vm *vm, gpa_t addr, uint64_t *len);
+
 #endif

@@ -22,6 +22,20 @@ enum thread_flags {
 struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg, unsigned flags,
     unsigned weight);
 struct thread *thread_current(void);
+/*
+ * Ties a thread to one CPU; -1: any. For the calling thread at once (may switch), for
+ * another when it is next woken or yields.
+ */
+void thread_pin(struct thread *t, int cpu);
+/* True if the running thread should call thread_yield() soon. Any context; cheap. */
+bool thread_need_resched(void);
+/*
+ * State of t that the scheduler does not know of: out(arg) is called when t is switched away
+ * from, in(arg) before it runs again, both on t's CPU with interrupts off and a spinlock held:
+ * they take no lock. By t itself, or before anybody else may see t. NULL: none.
+ */
+void thread_set_switch_hooks(struct thread *t, void (*out)(void *arg), void (*in)(void *arg),
+    void *arg);
 NORETURN void thread_exit(void);
 /* Waits for a thread to exit and frees it. May switch. */
 void thread_join(struct thread *t);
@@ -29,6 +43,24 @@ void thread_join(struct thread *t);
 void thread_yield(void);
 /* May switch. */
 void thread_sleep(uint64_t ns);
+
+/* For listings. */
+struct thread_info {
+	char name[32];
+	const char *state; /* "running", "ready", "waiting", "exited" */
+	unsigned cpu;	   /* where it runs or ran last */
+	int pinned;	   /* -1: not */
+	unsigned weight;
+	uint64_t run_ns; /* time spent running */
+	uint64_t switches;
+};
+/* Calls fn for every thread, idle threads included; fn may wait. From threads only. */
+void thread_foreach(void (*fn)(const struct thread_info *info, void *arg), void *arg);
+
+/* Turns the running code into CPU's first thread and starts scheduling here; once per CPU (main.c, smp). */
+void sched_init_cpu(void);
+/* The idle loop: what a CPU's first thread does for ever. */
+NORETURN void sched_idle(void);
 
 /*
  * A place to wait. The condition is the caller's, guarded by the spinlock given:
@@ -73,5 +105,9 @@ struct timer {
 void timer_init(struct timer *t, void (*fn)(void *arg), void *arg);
 void timer_set(struct timer *t, uint64_t deadline); /* re-arms if armed; any context */
 void timer_cancel(struct timer *t);		    /* fn may be running on another CPU still */
+/* Cancels, and waits until fn is not running. Not from fn, nor holding a lock that fn takes. */
+void timer_cancel_sync(struct timer *t);
+/* Once, before sched_init_cpu(): timers fire from then on. */
+void timers_init(void);
 
 #endif

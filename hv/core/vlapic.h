@@ -7,6 +7,7 @@
 #ifndef AMBER_CORE_VLAPIC_H
 #define AMBER_CORE_VLAPIC_H
 
+#include "hv/arch/x86/msr.h" /* enum apic_base_bit */
 #include "hv/arch/x86/vcpu_state.h"
 #include "hv/core/irq.h"
 #include "hv/core/vtimer.h"
@@ -20,6 +21,8 @@ struct vlapic {
 	struct vtimer timer;
 	struct spinlock lock; /* protects all of state.apic */
 	bool extint;	      /* the 8259's INTR line, boot vCPU only */
+	uint8_t irr_words;    /* derived: bit n set if IRR word n is not zero */
+	uint8_t isr_words;    /* the same of the ISR */
 };
 
 /* Register offsets divided by 16 (SDM volume 3, table 11-1). */
@@ -50,7 +53,18 @@ enum apic_reg {
 	APIC_TIMER_INITIAL = 0x38,
 	APIC_TIMER_CURRENT = 0x39,
 	APIC_TIMER_DIVIDE = 0x3e,
-	APIC_SELF_IPI = 0x3f
+	APIC_SELF_IPI = 0x3f,
+	/* Unused register numbers that hold what no register shows but a snapshot must carry. */
+	APIC_HIDDEN_ESR = 0x29,	   /* errors since the last write to the ESR */
+	APIC_HIDDEN_EXTINT = 0x2a, /* 1: an ExtINT message waits for its INTA cycle */
+};
+
+/* Spurious-interrupt vector register (SDM volume 3, figure 11-23). */
+enum apic_svr_bit {
+	APIC_SVR_VECTOR = 0xff,
+	APIC_SVR_ENABLE = 1 << 8,
+	APIC_SVR_FOCUS = 1 << 9,
+	APIC_SVR_NO_EOI_BROADCAST = 1 << 12,
 };
 
 /* The frequency of the APIC timer before its divider: 1 count = 1 ns of VM time. */
@@ -68,6 +82,9 @@ int vlapic_msr_read(struct vlapic *l, uint32_t msr, uint64_t *value);
 int vlapic_msr_write(struct vlapic *l, uint32_t msr, uint64_t value);
 
 uint8_t vlapic_tpr(const struct vlapic *l); /* 0..255 */
+uint8_t vlapic_ppr(const struct vlapic *l); /* 0..255 */
+/* True if both IA32_APIC_BASE and the SVR enable it: it takes fixed interrupts. */
+bool vlapic_enabled(const struct vlapic *l);
 void vlapic_set_tpr(struct vlapic *l, uint8_t tpr);
 
 /*
@@ -86,7 +103,10 @@ bool vlapic_matches(struct vlapic *l, const struct irq_message *m);
 void vlapic_deliver(struct vlapic *l, const struct irq_message *m);
 void vlapic_extint(struct vlapic *l, bool level);
 
-/* After a restore or at resume: re-arms the timer from the state. */
+/*
+ * After a restore, at resume, and when the guest changed its TSC: recomputes
+ * what is derived, re-arms the timer from the state, kicks if something waits.
+ */
 void vlapic_resume(struct vlapic *l);
 /* Architectural check of a decoded state ("record vcpu/0: apic: ..."). */
 int vlapic_check(const struct vlapic_state *s, unsigned apic_id, struct errmsg *e);

@@ -6,6 +6,8 @@
 #define AMBER_CORE_VM_H
 
 #include "hv/arch/x86/vcpu_state.h"
+#include "hv/arch/x86/cpu_model.h"
+#include "hv/arch/x86/npt.h"
 #include "hv/core/chardev.h"
 #include "hv/core/irq.h"
 #include "hv/core/thread.h"
@@ -18,6 +20,7 @@ struct gmem;
 struct iobus;
 struct virt_vcpu; /* the back end's part: VMCB or VMCS and host-side state */
 struct virt_vm;
+struct pvclock;
 
 enum vm_run_state { VM_STOPPED, VM_RUNNING, VM_PAUSED, VM_FROZEN };
 
@@ -41,9 +44,13 @@ enum vcpu_request {
 	VCPU_REQ_PAUSE = 1 << 1, /* park at the next instruction boundary */
 	VCPU_REQ_EXIT = 1 << 2,	 /* leave the run loop for good */
 	VCPU_REQ_TLB = 1 << 3,	 /* nested mappings changed: flush before the next entry */
+	VCPU_REQ_CLOCK = 1 << 4, /* VM time was re-anchored: set the TSC offset, tell the paravirtual clock */
 };
 
 enum { EXIT_STAT_MAX = 32 };
+
+/* What a guest asked of its machine; carried out by the manager's thread. The greater one wins. */
+enum vm_action { VM_ACTION_NONE, VM_ACTION_RESET, VM_ACTION_POWEROFF, VM_ACTION_STOP };
 
 struct vcpu {
 	struct vm *vm;
@@ -60,8 +67,14 @@ struct vcpu {
 	struct spinlock lock;
 	struct waitq waitq; /* halted, parked */
 	bool parked;
+	bool xstate_loaded; /* the guest's vector state is in the CPU while the thread runs */
 	int in_guest_cpu;   /* CPU number while in guest mode, -1 otherwise; atomic */
-	bool nmi_pending;
+	bool sleeping;	    /* in sleep_until_request(): atomic */
+	bool has_rdtscp, has_xsave;
+	int64_t tsc_cpu_offset; /* of the CPU for which the TSC offset was computed last */
+	unsigned frame_order;		    /* of the frames that hold this struct */
+	struct vcpu_state *init_scratch;    /* the reset values while an INIT is taken */
+	bool irq_window; /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;
 };
@@ -72,11 +85,20 @@ struct vm {
 	struct mutex lock; /* life cycle */
 	enum vm_run_state run_state;
 	enum vm_disposition disposition;
+	enum vm_action action;	  /* what the guest asked for; atomic */
+	enum vm_action deferred_action; /* for when a paused machine goes on */
+	enum vm_disposition action_disposition;
+	bool action_queued, action_busy; /* in the manager's queue, in its hands (its lock) */
+	struct list action_link;
+	struct spinlock park_lock; /* protects vcpu->parked of all vCPUs */
+	struct waitq park_waitq;   /* who waits for vCPUs to park */
 	char reason[160]; /* for DISP_ERROR and others: a sentence */
 	unsigned nvcpus;
 	struct vcpu **vcpus;
 	struct gmem *gmem;
+	struct npt npt;
 	struct iobus *iobus;
+	struct cpu_model *cpu_model; /* the CPUID image; stored in snapshots */
 	struct virt_vm *virt;
 	struct list devices;  /* struct device */
 	struct list chardevs; /* struct chardev */
@@ -86,15 +108,62 @@ struct vm {
 	/* clock (I10): VM time = host time - time_base while running, time_stopped otherwise */
 	struct spinlock clock_lock;
 	struct list vtimers;
+	unsigned vtimers_running; /* timer functions under way */
 	struct timer host_timer;
 	bool clock_running;
 	uint64_t time_base, time_stopped;
 	uint64_t tsc_hz; /* of the guest's TSC */
-	uint64_t stat_unhandled_io, stat_unhandled_msr;
+	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not yet */
+	uint64_t stat_unhandled_io, stat_unhandled_msr, stat_unhandled_insn;
 };
 
 /* Tells a vCPU to look at its requests: an IPI if it is in guest mode, a wake-up if it halts. Any context. */
 void vcpu_request(struct vcpu *v, uint32_t bits);
+
+/* --- life cycle (vm.c). Each takes the VM's mutex; thread context; may wait. ----------- */
+
+/*
+ * How a machine is filled at start: loads the payload into guest memory and
+ * sets the boot vCPU's state. Set once by main.
+ */
+extern int (*vm_boot_hook)(struct vm *vm, struct errmsg *e);
+
+/* Builds a machine, stopped. The name must be free. */
+int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e) MUST_CHECK;
+/* The same with a CPU model that a snapshot brought, and not yet in the list of VMs. */
+int vm_build(const struct vm_config *config, const struct cpu_model *model, struct vm **out,
+    struct errmsg *e) MUST_CHECK;
+/* Puts a built machine into the list; replaces and destroys the one of that name, if any. */
+void vm_publish(struct vm *vm);
+/* Power-on: reset, boot payload, run. From stopped or frozen. */
+int vm_start(struct vm *vm, struct errmsg *e) MUST_CHECK;
+int vm_pause(struct vm *vm, struct errmsg *e) MUST_CHECK;
+int vm_resume(struct vm *vm, struct errmsg *e) MUST_CHECK;
+int vm_reset(struct vm *vm, struct errmsg *e) MUST_CHECK;
+int vm_poweroff(struct vm *vm, struct errmsg *e) MUST_CHECK;
+/* Stops it if it runs and frees everything. */
+void vm_destroy(struct vm *vm);
+/* Marks a paused machine frozen: its state is in a snapshot, its memory is of no more use. */
+void vm_freeze(struct vm *vm);
+
+/*
+ * Stops all vCPUs at an instruction boundary, stops the clock, quiesces the
+ * devices (I7); and the other way round. With the VM's mutex held. Nest not.
+ */
+void vm_quiesce(struct vm *vm);
+void vm_unquiesce(struct vm *vm);
+
+struct vm *vm_find(const char *name);
+/* Calls fn for each VM, in order of creation, with the list's mutex held. */
+void vm_foreach(void (*fn)(struct vm *vm, void *arg), void *arg);
+const char *vm_state_text(enum vm_run_state s);	     /* "running", "paused", "stopped", "frozen" */
+const char *vm_disposition_text(enum vm_disposition d); /* "none", "reset", "poweroff", ... */
+
+/* A message that the operator should see: "vm 'web': ...". Set by the console; may be NULL. */
+extern void (*vm_notice)(struct vm *vm, const char *text);
+
+/* Starts the manager's thread, which carries out what guests ask for. Once. */
+int vm_manager_start(void);
 
 /* The vCPU whose APIC ID is id, or NULL. */
 struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);

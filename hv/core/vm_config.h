@@ -27,6 +27,7 @@ struct config_dev {
 	char backend[64];	    /* disks: partition label or "guid:..."; empty for others */
 	bool read_only;
 	char serial[21];	    /* disks: the serial number shown to the guest */
+	char port_name[32];	    /* virtio consoles: the name of the port, e.g. "org.amber.clock" */
 };
 
 struct vm_config {

@@ -22,19 +22,26 @@ enum lock_rank {
 	RANK_PCI_BUS = RANK_SPIN_FIRST, /* guest PCI configuration space */
 	RANK_DEV_SPIN,			/* a device model that never touches guest memory */
 	RANK_IOAPIC,
+	RANK_IOBUS, /* who answers at which address */
 	RANK_PIC,
 	RANK_VLAPIC,
 	RANK_CHARDEV,
+	RANK_MANAGER,	/* what guests ask of their machine */
 	RANK_VCPU,	/* a vCPU's request and halt state */
+	RANK_VCLOCK, /* a VM's timers */
 	RANK_DRV,	/* a host driver's queue */
+	RANK_PCI_CONFIG, /* the host's PCI configuration ports */
 	RANK_BLOCK_QUEUE,
-	RANK_WAIT,	/* wait queues and mutex internals */
+	RANK_MUTEX,	/* mutex internals */
+	RANK_WAIT,	/* wait queues */
 	RANK_TIMER,	/* a CPU's timer queue */
 	RANK_SCHED,	/* a CPU's run queue */
+	RANK_ASPACE,	/* the hypervisor's page tables, which take frames */
 	RANK_HEAP,
 	RANK_FRAMES,
-	RANK_ASPACE,
+	RANK_IRQ, /* the host's interrupt vectors and I/O APICs */
 	RANK_LOG,
+	RANK_SCREEN,	/* the console's screen; log lines come from under any lock */
 	RANK_UART,
 };
 

@@ -18,6 +18,11 @@
 #include "hv/lib/error.h"
 #include "hv/lib/types.h"
 
+#define STATE_TREE_MAX	   (16 * MIB) /* bytes of an encoded tree */
+#define STATE_NAME_MAX	   31	      /* characters of a node's or property's name */
+#define STATE_DEPTH_MAX	   8	      /* nodes below the root */
+#define STATE_CHILDREN_MAX 256	      /* properties of one node; nodes in one node */
+
 struct state_field {
 	const char *name; /* property name, <= 31 characters, [a-z0-9-] */
 	uint32_t offset;  /* in the state struct */
@@ -44,7 +49,9 @@ enum state_field_flag {
 #define STATE_ANY			  UINT64_MAX
 
 /*
- * A tree under construction: a compact list of (begin node, property, end node)
+ * A tree under construction (the root node is there from the start: it is neither
+ * begun nor ended, and what is written outside of any node belongs to it; within a
+ * node, properties come before nodes): a compact list of (begin node, property, end node)
  * records in one buffer that grows through the allocator given. Cheap enough to
  * be filled while a guest is paused; turned into a device tree afterwards.
  */
@@ -65,9 +72,12 @@ void sw_string(struct state_writer *w, const char *name, const char *s);
 void sw_bytes(struct state_writer *w, const char *name, const void *p, size_t n);
 /* All fields of the table, from the struct at state. */
 void sw_fields(struct state_writer *w, const struct state_field *fields, const void *state);
-/* Copies a subtree of another, already checked, device tree. */
+/* Copies a node of another, already checked, device tree with all below it; of a root, the content only. */
 void sw_fdt_subtree(struct state_writer *w, const void *fdt, int node);
-/* Encodes all that was written as a flattened device tree (libfdt); *out comes from grow(). */
+/*
+ * Encodes all that was written as a flattened device tree (libfdt); *out comes from
+ * grow(), and is the caller's to free (also after an error, if not NULL; so is w->buf).
+ */
 int sw_encode(struct state_writer *w, void **out, size_t *size, struct errmsg *e);
 
 /* A node of a checked tree. */

@@ -25,8 +25,13 @@ static inline void *phys_to_virt(hpa_t p)
 /* For direct-map and image addresses. */
 hpa_t virt_to_phys(const void *v);
 
-/* Takes over memory from the loader: frame allocator, heap, final page tables. Once, on the boot CPU. */
+/* Takes over memory from the loader: frame allocator, heap, final page tables. Once, on the boot
+ * CPU. */
 void mm_init(const struct boot_info *bi);
+/* The boot information at its direct-map address. After mm_init(). */
+const struct boot_info *boot_info(void);
+/* True if the direct map covers [p, p + size). After mm_init(). */
+bool phys_in_direct_map(hpa_t p, uint64_t size);
 
 /* 2^order contiguous frames, aligned to their size; a.a = 0 on failure. Not zeroed. Any context. */
 hpa_t frames_alloc(unsigned order);
@@ -36,7 +41,10 @@ hpa_t frames_alloc_low(unsigned order);
 uint64_t frames_total(void); /* in frames */
 uint64_t frames_free_count(void);
 
-/* 16-byte aligned; NULL on failure. Any context. Above 32 KiB: whole frames. */
+/*
+ * 16-byte aligned, from 64 bytes on 64-byte aligned; NULL on failure. Any context.
+ * Above 2 KiB: whole frames, page-aligned.
+ */
 void *heap_alloc(size_t size) MUST_CHECK;
 void *heap_zalloc(size_t size) MUST_CHECK;
 void heap_free(void *p); /* NULL is allowed */
@@ -47,7 +55,8 @@ uint64_t heap_used(void); /* bytes */
 enum map_flags { MAP_UNCACHED = 1, MAP_WRITE_COMBINE = 2, MAP_RO = 4 };
 /* Maps device memory; returns its virtual address or NULL. Never unmapped in practice. */
 void *map_device(hpa_t p, size_t size, enum map_flags flags);
-/* A stack of size bytes with an unmapped page below; returns its top, NULL on failure. */
+/* A stack of size bytes (at most 60 KiB) with an unmapped page below; returns its top, NULL on
+ * failure. */
 void *stack_alloc(size_t size);
 void stack_free(void *top, size_t size);
 

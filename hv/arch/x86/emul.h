@@ -22,8 +22,19 @@ struct emul_ops {
 	/* RAM or device memory at a guest-physical address */
 	int (*read)(void *ctx, gpa_t addr, void *buf, unsigned len);
 	int (*write)(void *ctx, gpa_t addr, const void *buf, unsigned len);
-	/* Atomic compare and exchange of 1, 2, 4, 8 or 16 bytes; *old receives what was there; OK even if unequal. */
+	/*
+	 * Atomic compare and exchange of 1, 2, 4, 8 or 16 bytes: *old is what is
+	 * expected, and receives what was there; OK even if unequal. For device
+	 * memory an error other than ERR_RETRY makes the emulator write plainly.
+	 */
 	int (*cmpxchg)(void *ctx, gpa_t addr, void *old, const void *desired, unsigned len);
+	/*
+	 * Optional (may be NULL). OK: the range is RAM, and made ready, so that a
+	 * read (with write: a write) of it right afterwards will not give ERR_RETRY;
+	 * several elements of a string may then be moved in one call. ERR_RETRY as
+	 * above. Anything else: not RAM, to be accessed element by element.
+	 */
+	int (*probe)(void *ctx, gpa_t addr, unsigned len, bool write);
 	int (*io_read)(void *ctx, uint16_t port, unsigned len, uint32_t *value);
 	int (*io_write)(void *ctx, uint16_t port, unsigned len, uint32_t value);
 };
@@ -38,7 +49,9 @@ struct walk {
 
 /*
  * Translates a linear address as the CPU in state s would (no paging, 32-bit,
- * PAE, four-level; NX, WP, SMEP, SMAP, PKU; RFLAGS.AC honoured for SMAP).
+ * PAE, four-level; NX, WP, SMEP, SMAP; RFLAGS.AC honoured for SMAP). Protection
+ * keys and five levels are not in the CPU model: vcpu_state_check() refuses
+ * CR4.PKE and CR4.LA57. The caller has checked that linear is canonical.
  * Sets accessed and dirty bits through ops->cmpxchg; with ops->cmpxchg NULL it
  * changes nothing and asks for no permission bits: the debugger's variant.
  */
@@ -46,12 +59,19 @@ enum walk_result guest_walk(const struct vcpu_state *s, const struct emul_ops *o
     uint64_t linear, unsigned access, struct walk *out);
 
 enum emul_result {
-	EMUL_OK,	/* done; RIP, registers and flags in the state are updated */
+	/*
+	 * Done; RIP, registers and flags in the state are updated. With RFLAGS.TF
+	 * set, 'event' is the single-step trap #DB, with DR6.BS in the state.
+	 */
+	EMUL_OK,
 	EMUL_EXCEPTION, /* nothing changed but what the architecture says; inject 'event', CR2 is in 'cr2' */
 	EMUL_RETRY,	/* nothing changed; run the instruction again later */
 	EMUL_UNHANDLED, /* not in the table: the caller reports and injects #UD or stops the guest */
-	EMUL_CONTINUE	/* a REP string instruction made progress; RIP still points at it */
+	/* a REP string instruction made progress; RIP still points at it; 'event' as for EMUL_OK */
+	EMUL_CONTINUE
 };
+
+enum emul_map { MAP_ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_OTHER /* VEX, EVEX, XOP */ };
 
 struct emul {
 	struct vcpu_state *state;
@@ -62,14 +82,30 @@ struct emul {
 	uint8_t insn_bytes;
 	/* results */
 	uint8_t insn_len;
-	struct event event;
+	struct event event; /* EVENT_NONE or an exception */
 	uint64_t cr2;
+	/* The instruction's opcode (its last byte), its map, and its ModRM byte; reg and rm with REX applied. */
+	uint8_t map; /* enum emul_map */
+	uint8_t opcode, modrm, reg, rm;
 };
 
 /* Decodes and executes the one instruction at CS:RIP. At most 64 iterations of a REP per call. */
 enum emul_result emulate(struct emul *e);
 
-/* Only finds the length of the instruction at CS:RIP: 1..15, or 0 with 'event' set if it cannot be fetched or decoded. */
+/*
+ * The same after a nested page fault, which saves the walk for the operand. fault
+ * is the guest-physical address and write the kind of access that hardware
+ * reported for the instruction's own access to data: not for a fetch, an event's
+ * delivery, or a page-table walk (VMX: exit qualification bit 8 set; SVM:
+ * EXITINFO1 bit 32 set).
+ */
+enum emul_result emulate_mmio(struct emul *e, gpa_t fault, bool write);
+
+/*
+ * Only finds the length of the instruction at CS:RIP, and what it is (map,
+ * opcode, modrm, reg, rm): 1..15. 0 if it cannot be fetched or decoded: 'event'
+ * is the exception to inject, or EVENT_NONE when fetching has to be tried again.
+ */
 unsigned emul_insn_length(struct emul *e);
 
 /*

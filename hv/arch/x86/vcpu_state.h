@@ -233,6 +233,17 @@ extern const struct state_field vcpu_state_fields[];
 /* Power-on state (SDM volume 3, table 9-1); the boot CPU runs, the others wait for SIPI. */
 void vcpu_state_reset(struct vcpu_state *s, unsigned apic_id, bool boot_cpu);
 
+/*
+ * Refuses a state that no CPU of our model could have: OK, or ERR_CORRUPT and
+ * "<field>: <reason>". What passes can be loaded by hardware without a fault.
+ * The local APIC is vlapic_check()'s; features are compared with the CPU model
+ * (cr4, efer, xcr0, and XSTATE_BV at byte 512 of xstate) by whoever knows it.
+ *
+ * What the back ends owe to it: SS.DPL is the CPL, an unusable segment has P = 0,
+ * RFLAGS bit 1 and CR0.ET are set, EFER has neither SVME nor other bits of the host.
+ */
+int vcpu_state_check(const struct vcpu_state *s, struct errmsg *e);
+
 /* True for 64-bit mode (EFER.LMA and CS.L). */
 static inline bool vcpu_is_64bit(const struct vcpu_state *s)
 {

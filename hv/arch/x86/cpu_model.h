@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The guest's CPU: a complete CPUID image, made once when the machine is
+ * created from a policy and what the host has, stored in every snapshot.
+ */
+#ifndef AMBER_X86_CPU_MODEL_H
+#define AMBER_X86_CPU_MODEL_H
+
+#include "hv/arch/x86/cpuid_regs.h"
+#include "hv/lib/error.h"
+#include "hv/lib/state.h"
+#include "hv/lib/types.h"
+
+/* Subleaf of a row that has none. */
+#define CPUID_NO_SUBLEAF 0xffffffffU
+
+struct cpuid_row {
+	uint32_t leaf, subleaf;
+	struct cpuid_regs r;
+};
+
+#define CPU_MODEL_ROWS 64
+#define CPU_MODEL_IDX  48
+
+struct cpu_model {
+	char name[32];
+	uint32_t count;
+	struct cpuid_row rows[CPU_MODEL_ROWS];
+	/* Derived from the rows by cpu_model_finish(): */
+	uint32_t max_basic, max_extended;
+	uint8_t index[3][CPU_MODEL_IDX]; /* by class and low bits of the leaf: row + 1 of its first row, 0 none */
+	uint64_t xcr0_mask;   /* XCR0 bits the guest may set */
+	uint64_t cr4_mask;    /* CR4 bits the guest may set */
+	uint64_t efer_mask;
+	uint32_t xstate_size; /* for xcr0_mask, standard form */
+	uint8_t phys_bits;
+};
+
+/* How to ask the CPU underneath; a fake in unit tests. */
+typedef struct cpuid_regs (*cpuid_fn)(uint32_t leaf, uint32_t subleaf);
+
+struct cpu_topology {
+	uint32_t sockets, cores, threads;
+};
+
+/* Makes the image of policy 'name'. ERR_NOENT: no such policy. tsc_hz is put into the frequency leaves. */
+int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
+    const struct cpu_topology *topo, uint64_t tsc_hz, struct errmsg *e) MUST_CHECK;
+
+/* Fills the derived members; ERR_CORRUPT if rows contradict each other. */
+int cpu_model_finish(struct cpu_model *m, struct errmsg *e) MUST_CHECK;
+
+/* What a snapshot's image needs and the host lacks: OK, or ERR_UNSUPPORTED naming the feature. */
+int cpu_model_check_host(const struct cpu_model *m, cpuid_fn host, struct errmsg *e) MUST_CHECK;
+
+/* Per-vCPU values that CPUID mixes in. */
+struct cpuid_dynamic {
+	uint32_t apic_id;
+	uint64_t cr4, xcr0;
+};
+/* CPUID as the guest sees it; leaves beyond the maximum read as the architecture says. */
+struct cpuid_regs cpu_model_cpuid(const struct cpu_model *m, uint32_t leaf, uint32_t subleaf,
+    const struct cpuid_dynamic *dyn);
+
+/* True if CPUID.leaf.register has the bit. reg: 0 EAX .. 3 EDX. */
+bool cpu_model_has(const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
+
+/* Snapshot record of the image, as an array of cells: leaf, subleaf, EAX, EBX, ECX, EDX per row. */
+void cpu_model_save(const struct cpu_model *m, struct state_writer *w);
+int cpu_model_load(struct cpu_model *m, const struct state_node *n, struct errmsg *e) MUST_CHECK;
+
+#endif

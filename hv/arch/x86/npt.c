@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Nested page tables: building, looking up, taking down. */
+#include "hv/arch/x86/npt.h"
+
+#include <string.h>
+#include "hv/mm/mm.h"
+
+#define LEVELS	   4
+#define ENTRIES	   512
+#define ADDR_MASK  0x000ffffffffff000ULL
+
+static unsigned level_shift(unsigned level)
+{
+	return PAGE_SHIFT + 9 * (level - 1);
+}
+
+static uint64_t *table_at(uint64_t entry_or_root)
+{
+	return phys_to_virt(hpa(entry_or_root & ADDR_MASK));
+}
+
+static hpa_t table_new(struct npt *n)
+{
+	hpa_t t = frames_alloc(0);
+
+	if (t.a) {
+		memset(phys_to_virt(t), 0, PAGE_SIZE);
+		n->tables++;
+	}
+	return t;
+}
+
+int npt_init(struct npt *n, const struct npt_format *fmt)
+{
+	*n = (struct npt){.fmt = fmt};
+	n->root = table_new(n);
+	return n->root.a ? OK : ERR_NOMEM;
+}
+
+/* Depth is at most four by construction: level only falls. */
+static void free_tables(struct npt *n, uint64_t *table, unsigned level)
+{
+	for (unsigned i = 0; level > 1 && i < ENTRIES; i++) {
+		uint64_t e = table[i];
+
+		if (!(e & n->fmt->present) || (e & n->fmt->large))
+			continue;
+		free_tables(n, table_at(e), level - 1);
+		frames_free(hpa(e & ADDR_MASK), 0);
+		n->tables--;
+	}
+}
+
+void npt_destroy(struct npt *n)
+{
+	if (!n->root.a)
+		return;
+	free_tables(n, table_at(n->root.a), LEVELS);
+	frames_free(n->root, 0);
+	n->root = hpa(0);
+}
+
+static uint64_t leaf_entry(const struct npt_format *f, hpa_t h, unsigned perm, unsigned level)
+{
+	return h.a | f->leaf | (perm & NPT_W ? f->write : 0) |
+	    (perm & NPT_X ? f->exec : f->no_exec) | (level > 1 ? f->large : 0);
+}
+
+static int map_one(struct npt *n, gpa_t g, hpa_t h, unsigned perm, unsigned level)
+{
+	uint64_t *table = table_at(n->root.a);
+
+	for (unsigned l = LEVELS; l > level; l--) {
+		uint64_t *e = &table[g.a >> level_shift(l) & (ENTRIES - 1)];
+
+		if (!(*e & n->fmt->present)) {
+			hpa_t t = table_new(n);
+
+			if (!t.a)
+				return ERR_NOMEM;
+			*e = t.a | n->fmt->table;
+		} else if (*e & n->fmt->large) {
+			return ERR_EXIST;
+		}
+		table = table_at(*e);
+	}
+	table += g.a >> level_shift(level) & (ENTRIES - 1);
+	if (*table & n->fmt->present)
+		return ERR_EXIST;
+	*table = leaf_entry(n->fmt, h, perm, level);
+	return OK;
+}
+
+int npt_map(struct npt *n, gpa_t g, hpa_t h, uint64_t size, unsigned perm)
+{
+	while (size) {
+		unsigned level = MIN(n->fmt->max_level, 3U);
+		uint64_t step;
+		int err;
+
+		while (level > 1 && (((g.a | h.a) & (BIT(level_shift(level)) - 1)) ||
+					size < BIT(level_shift(level))))
+			level--;
+		step = BIT(level_shift(level));
+		err = map_one(n, g, h, perm, level);
+		if (err)
+			return err;
+		g.a += step;
+		h.a += step;
+		size -= MIN(size, step);
+	}
+	return OK;
+}
+
+/* The entry of the leaf that covers g, and its level; NULL if nothing is mapped. */
+static uint64_t *find_leaf(const struct npt *n, gpa_t g, unsigned *level)
+{
+	uint64_t *table = table_at(n->root.a);
+
+	if (g.a >> level_shift(LEVELS + 1))
+		return NULL;
+	for (unsigned l = LEVELS; l >= 1; l--) {
+		uint64_t *e = &table[g.a >> level_shift(l) & (ENTRIES - 1)];
+
+		*level = l;
+		if (!(*e & n->fmt->present))
+			return NULL;
+		if (l == 1 || (*e & n->fmt->large))
+			return e;
+		table = table_at(*e);
+	}
+	return NULL;
+}
+
+void npt_unmap(struct npt *n, gpa_t g, uint64_t size)
+{
+	uint64_t end = g.a + size;
+
+	while (g.a < end) {
+		unsigned level;
+		uint64_t *e = find_leaf(n, g, &level);
+
+		if (e)
+			*e = 0;
+		/* an absent entry of a high level is skipped as a whole */
+		g.a = ALIGN_DOWN(g.a, BIT(level_shift(level))) + BIT(level_shift(level));
+	}
+}
+
+bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t *leaf_size)
+{
+	unsigned level;
+	uint64_t *e = find_leaf(n, g, &level), size;
+
+	if (!e)
+		return false;
+	size = BIT(level_shift(level));
+	*h = hpa((*e & ADDR_MASK & ~(size - 1)) | (g.a & (size - 1)));
+	*perm = NPT_R | ((*e & n->fmt->write) == n->fmt->write ? NPT_W : 0) |
+	    ((*e & n->fmt->no_exec) || (*e & n->fmt->exec) != n->fmt->exec ? 0 : NPT_X);
+	*leaf_size = size;
+	return true;
+}

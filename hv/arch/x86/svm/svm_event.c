@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Events on SVM: injection (APM volume 2, 15.20), windows, and NMI blocking,
+ * which hardware without virtual NMI leaves to software: after an NMI, IRET is
+ * intercepted; at IRET one instruction is stepped with TF, since blocking ends
+ * only when IRET has completed.
+ */
+#include "hv/arch/x86/svm/svm_impl.h"
+
+void svm_inject(struct vcpu *v, const struct event *ev)
+{
+	uint64_t inj = VMCB_EVENT_VALID | ev->vector | (uint64_t)ev->type << VMCB_EVENT_TYPE_SHIFT;
+
+	/* INTR 0, NMI 2, exception 3, software interrupt 4 in hardware's numbering */
+	if (ev->type == EVENT_INTR)
+		inj &= ~(7ULL << VMCB_EVENT_TYPE_SHIFT);
+	if (ev->has_error)
+		inj |= VMCB_EVENT_ERROR_VALID | (uint64_t)ev->error_code << 32;
+	if (ev->type == EVENT_NMI)
+		v->state.nmi_blocked = 1;
+	v->virt->vmcb->event_inj = inj;
+}
+
+/* A dummy virtual interrupt with top priority exits as soon as the guest could take one. */
+void svm_want_irq_window(struct vcpu *v, bool on)
+{
+	struct vmcb *c = v->virt->vmcb;
+
+	if (v->virt->irq_window == on)
+		return;
+	v->virt->irq_window = on;
+	if (on) {
+		c->vintr |= VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT;
+		c->icpt3 |= ICPT_VINTR;
+	} else {
+		c->vintr &= ~(VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT);
+		c->icpt3 &= ~(uint32_t)ICPT_VINTR;
+	}
+	v->virt->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);
+}
+
+static void begin_step(struct vcpu *v)
+{
+	v->virt->nmi_step = true;
+	v->virt->nmi_step_flags = v->state.rflags & RFLAGS_TF;
+	v->state.rflags |= RFLAGS_TF;
+}
+
+/* Blocked NMIs are watched for anyway (svm_run); an interrupt shadow is stepped over. */
+void svm_want_nmi_window(struct vcpu *v, bool on)
+{
+	v->virt->nmi_window = on;
+	if (on && !v->state.nmi_blocked && !v->virt->nmi_step)
+		begin_step(v);
+}
+
+/* IRET exit: the handler ends with this instruction. Always handled here. */
+bool svm_nmi_iret(struct vcpu *v)
+{
+	v->virt->nmi_step_iret = true;
+	begin_step(v);
+	return true;
+}
+
+/*
+ * After every exit: stepping ends, whatever the exit was, so that the state is
+ * canonical. If it was the step's own #DB, NMIs are open again and nothing else
+ * is to be done (true). If IRET did not complete, it will be intercepted again.
+ */
+bool svm_nmi_stepped(struct vcpu *v)
+{
+	struct virt_vcpu *p = v->virt;
+	bool debug = p->vmcb->exit_code == SVM_EXIT_EXCEPTION + VEC_DB;
+
+	if (!p->nmi_step)
+		return false;
+	p->nmi_step = false;
+	if (!p->nmi_step_flags)
+		v->state.rflags &= ~(uint64_t)RFLAGS_TF;
+	if (debug && p->nmi_step_iret)
+		v->state.nmi_blocked = 0;
+	p->nmi_step_iret = false;
+	return debug && !p->nmi_step_flags && !(p->vmcb->dr6 & 0xf);
+}
+
+/* EXITINTINFO: an event that was being delivered when the exit came (15.7.2). */
+void svm_collect_injected(struct vcpu *v)
+{
+	uint64_t info = v->virt->vmcb->exit_int_info;
+	unsigned type = info >> VMCB_EVENT_TYPE_SHIFT & 7;
+	struct event *ev = &v->state.injected;
+
+	ev->type = EVENT_NONE;
+	if (LIKELY(!(info & VMCB_EVENT_VALID)))
+		return;
+	ev->vector = (uint8_t)info;
+	/* RIP is still at INT n, INT3 or INTO: running it again delivers it again. */
+	if (type == EVENT_SOFT_INT ||
+	    (type == EVENT_EXCEPTION && (ev->vector == VEC_BP || ev->vector == VEC_OF)))
+		return;
+	ev->type = type == 0 ? EVENT_INTR : (uint8_t)type;
+	ev->has_error = (info & VMCB_EVENT_ERROR_VALID) != 0;
+	ev->error_code = (uint32_t)(info >> 32);
+	ev->insn_len = 0;
+}

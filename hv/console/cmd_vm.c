@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The commands 'vm ...' (vm console is in cmd_attach.c). */
+#include "hv/console/complete.h"
+#include "hv/console/table.h"
+#include "hv/core/virt_ops.h"
+#include "hv/core/vm.h"
+#include "hv/snapshot/engine.h"
+
+static const struct command_arg name_arg[] = {
+    COMMAND_ARG("NAME", ARG_REQUIRED, "the vm", .complete = complete_vm),
+    COMMAND_ARGS_END,
+};
+
+/* The VM that the command names, or NULL with the command failed. */
+static struct vm *find(struct console_call *c)
+{
+	const char *name = call_arg(c, "NAME");
+	struct vm *vm = vm_find(name);
+
+	if (!vm)
+		call_fail(c, ERR_NOENT, "no vm '%s'", name);
+	return vm;
+}
+
+static void describe(struct console_call *c, const struct vm *vm)
+{
+	struct json *j = call_json(c);
+
+	json_string(j, "name", vm->config.name);
+	json_string(j, "state", vm_state_text(vm->run_state));
+	json_string(j, "disposition", vm_disposition_text(vm->disposition));
+	json_number(j, "vcpus", vm->nvcpus);
+	json_number(j, "memory_mib", vm->config.memory / MIB);
+}
+
+static void list_one(struct vm *vm, void *arg)
+{
+	struct console_call *c = arg;
+
+	call_print(c, "%-20s %-9s %-13s %5u %7u MiB\n", vm->config.name,
+	    vm_state_text(vm->run_state), vm_disposition_text(vm->disposition), vm->nvcpus,
+	    (unsigned)(vm->config.memory / MIB));
+	json_object(call_json(c), NULL);
+	describe(c, vm);
+	json_close(call_json(c));
+}
+
+static int list_run(struct console_call *c)
+{
+	call_print(c, "%-20s %-9s %-13s %5s %11s\n", "name", "state", "disposition", "vcpus",
+	    "memory");
+	json_array(call_json(c), "vms");
+	vm_foreach(list_one, c);
+	json_close(call_json(c));
+	return OK;
+}
+
+CONSOLE_COMMAND(vm_list) = {
+    .words = "vm list",
+    .help = "list the machines",
+    .run = list_run,
+};
+
+static void info_devices(struct console_call *c, const struct vm *vm)
+{
+	struct json *j = call_json(c);
+
+	json_array(j, "devices");
+	for (uint32_t i = 0; i < vm->config.ndevs; i++) {
+		const struct config_dev *d = &vm->config.devs[i];
+
+		call_print(c, "  %-12s %-22s %s\n", d->name, d->model, d->backend);
+		json_object(j, NULL);
+		json_string(j, "name", d->name);
+		json_string(j, "model", d->model);
+		json_string(j, "backend", d->backend);
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static int info_run(struct console_call *c)
+{
+	struct vm *vm = find(c);
+	struct json *j = call_json(c);
+
+	if (!vm)
+		return ERR_NOENT;
+	call_print(c, "%s: %s, disposition %s\n", vm->config.name, vm_state_text(vm->run_state),
+	    vm_disposition_text(vm->disposition));
+	if (vm->reason[0])
+		call_print(c, "  reason: %s\n", vm->reason);
+	call_print(c, "  %u vCPUs (%u sockets, %u cores, %u threads), %u MiB, CPU model %s\n",
+	    vm->nvcpus, vm->config.sockets, vm->config.cores, vm->config.threads,
+	    (unsigned)(vm->config.memory / MIB), vm->config.cpu_model);
+	call_print(c, "  time %llu.%03llu s, TSC %llu kHz\n",
+	    (unsigned long long)(vm_time(vm) / 1000000000),
+	    (unsigned long long)(vm_time(vm) / 1000000 % 1000),
+	    (unsigned long long)(vm->tsc_hz / 1000));
+	describe(c, vm);
+	json_string(j, "reason", vm->reason);
+	json_string(j, "cpu_model", vm->config.cpu_model);
+	json_number(j, "vm_time_ns", vm_time(vm));
+	json_number(j, "tsc_hz", vm->tsc_hz);
+	info_devices(c, vm);
+	return OK;
+}
+
+CONSOLE_COMMAND(vm_info) = {
+    .words = "vm info",
+    .help = "show a machine's state and configuration",
+    .args = name_arg,
+    .run = info_run,
+};
+
+/* --- life cycle: the commands differ in one call ---------------------------------- */
+
+static int life_cycle(struct console_call *c, int (*op)(struct vm *vm, struct errmsg *e))
+{
+	struct vm *vm = find(c);
+	struct errmsg e;
+	int err;
+
+	if (!vm)
+		return ERR_NOENT;
+	err = op(vm, &e);
+	if (err)
+		return call_fail(c, err, "%s", e.text);
+	describe(c, vm);
+	return OK;
+}
+
+/* A frozen machine that is started anew lives again: its snapshot stays, but it waits no longer. */
+static int start(struct vm *vm, struct errmsg *e)
+{
+	int err = vm_start(vm, e);
+
+	return err ? err : engine_clear_frozen(&vm->config, e);
+}
+
+static int start_run(struct console_call *c)
+{
+	return life_cycle(c, start);
+}
+static int pause_run(struct console_call *c)
+{
+	return life_cycle(c, vm_pause);
+}
+static int resume_run(struct console_call *c)
+{
+	return life_cycle(c, vm_resume);
+}
+static int reset_run(struct console_call *c)
+{
+	return life_cycle(c, vm_reset);
+}
+static int poweroff_run(struct console_call *c)
+{
+	return life_cycle(c, vm_poweroff);
+}
+
+CONSOLE_COMMAND(vm_start_command) = {
+    .words = "vm start",
+    .help = "power a machine on",
+    .args = name_arg,
+    .run = start_run,
+};
+CONSOLE_COMMAND(vm_pause_command) = {
+    .words = "vm pause",
+    .help = "stop a machine between two instructions; its clock stands still",
+    .args = name_arg,
+    .run = pause_run,
+};
+CONSOLE_COMMAND(vm_resume_command) = {
+    .words = "vm resume",
+    .help = "let a paused machine go on",
+    .args = name_arg,
+    .run = resume_run,
+};
+CONSOLE_COMMAND(vm_reset_command) = {
+    .words = "vm reset",
+    .help = "reset a machine, as its reset button would",
+    .args = name_arg,
+    .run = reset_run,
+};
+CONSOLE_COMMAND(vm_poweroff_command) = {
+    .words = "vm poweroff",
+    .help = "power a machine off at once; its memory is lost",
+    .args = name_arg,
+    .run = poweroff_run,
+};
+
+static int destroy_run(struct console_call *c)
+{
+	struct vm *vm = find(c);
+
+	if (!vm)
+		return ERR_NOENT;
+	if (!call_confirm(c, "destroy vm '%s'", vm->config.name))
+		return ERR_CANCELLED;
+	vm_destroy(vm);
+	return OK;
+}
+
+CONSOLE_COMMAND(vm_destroy_command) = {
+    .words = "vm destroy",
+    .help = "stop a machine and forget it until the next boot",
+    .args = name_arg,
+    .flags = CMD_ASKS,
+    .run = destroy_run,
+};
+
+/* --- statistics ------------------------------------------------------------------------ */
+
+#define EXIT_TEXT(name, text) [name] = (text),
+static const char *const exit_text[EXIT_REASON_COUNT] = {VM_EXIT_TABLE(EXIT_TEXT)};
+#undef EXIT_TEXT
+
+static void stats_vcpu(struct console_call *c, const struct vcpu *v)
+{
+	struct json *j = call_json(c);
+
+	call_print(c, "vcpu%u: %llu exits\n", v->index, (unsigned long long)v->stat_exits);
+	json_object(j, NULL);
+	json_number(j, "exits", v->stat_exits);
+	json_object(j, "by_reason");
+	for (unsigned r = 0; r < EXIT_REASON_COUNT; r++) {
+		if (!v->stat_exit[r])
+			continue;
+		call_print(c, "  %12llu  %s\n", (unsigned long long)v->stat_exit[r], exit_text[r]);
+		json_number(j, exit_text[r], v->stat_exit[r]);
+	}
+	json_close(j);
+	json_close(j);
+}
+
+static int stats_run(struct console_call *c)
+{
+	struct vm *vm = find(c);
+	struct json *j = call_json(c);
+
+	if (!vm)
+		return ERR_NOENT;
+	json_array(j, "vcpus");
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		stats_vcpu(c, vm->vcpus[i]);
+	json_close(j);
+	call_print(c,
+	    "not answered: %llu port or device accesses, %llu MSRs, %llu instructions\n",
+	    (unsigned long long)vm->stat_unhandled_io, (unsigned long long)vm->stat_unhandled_msr,
+	    (unsigned long long)vm->stat_unhandled_insn);
+	json_number(j, "unhandled_io", vm->stat_unhandled_io);
+	json_number(j, "unhandled_msr", vm->stat_unhandled_msr);
+	json_number(j, "unhandled_insn", vm->stat_unhandled_insn);
+	return OK;
+}
+
+CONSOLE_COMMAND(vm_stats) = {
+    .words = "vm stats",
+    .help = "count a machine's exits by reason",
+    .args = name_arg,
+    .run = stats_run,
+};

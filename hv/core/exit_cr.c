@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Moves to and from control and debug registers, CLTS, LMSW, XSETBV: the checks
+ * of SDM volume 2 "MOV" and volume 3, 2.5, and what follows from a change.
+ */
+#include <string.h>
+#include "hv/arch/x86/cpu.h"
+#include "hv/arch/x86/emul.h"
+#include "hv/arch/x86/xstate.h"
+#include "hv/core/gmem.h"
+#include "hv/core/vcpu.h"
+
+/* What the instruction does, where hardware does not say: found in its bytes. */
+struct cr_insn {
+	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_SMSW, CR_OTHER } kind;
+	unsigned gpr; /* CR_MOV, and LMSW with a register */
+	bool memory;
+};
+
+static void decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
+{
+	uint8_t b[15];
+	unsigned n, i = 0, rex = 0;
+
+	out->kind = CR_MOV;
+	out->gpr = x->cr.gpr;
+	out->memory = false;
+	if (x->cr.has_gpr)
+		return;
+	out->kind = CR_OTHER;
+	n = vcpu_fetch_insn(v, b);
+	/* LOCK MOV CR0 is another name of CR8 on AMD (APM volume 3, "MOV CRn"): skipped like the rest */
+	while (i < n && (b[i] == 0x66 || b[i] == 0xf0 || b[i] == 0xf2 || b[i] == 0xf3 ||
+			    b[i] == 0x2e || b[i] == 0x36 || b[i] == 0x3e || b[i] == 0x26 ||
+			    b[i] == 0x64 || b[i] == 0x65 || b[i] == 0x67))
+		i++;
+	if (i < n && (b[i] & 0xf0) == 0x40 && vcpu_is_64bit(&v->state))
+		rex = b[i++];
+	if (i + 1 >= n || b[i] != 0x0f)
+		return;
+	if (b[i + 1] == 0x06) {
+		out->kind = CR_CLTS;
+		return;
+	}
+	if (i + 2 >= n)
+		return;
+	out->gpr = (b[i + 2] & 7) | (rex & 1) << 3;
+	if (b[i + 1] >= 0x20 && b[i + 1] <= 0x23) {
+		out->kind = CR_MOV;
+	} else if (b[i + 1] == 0x01) {
+		out->memory = b[i + 2] < 0xc0;
+		if ((b[i + 2] >> 3 & 7) == 6)
+			out->kind = CR_LMSW;
+		else if ((b[i + 2] >> 3 & 7) == 4)
+			out->kind = CR_SMSW;
+	}
+}
+
+static uint64_t operand(struct vcpu *v, const struct cr_insn *in)
+{
+	uint64_t value = v->state.gpr[in->gpr];
+
+	return vcpu_is_64bit(&v->state) ? value : (uint32_t)value;
+}
+
+/* The four PDPTEs that PAE paging loads at MOV to CR3, CR0 and CR4 (SDM volume 3, 4.4.1). */
+static bool load_pdptes(struct vcpu *v, uint64_t cr3)
+{
+	uint64_t pdpte[4], reserved = BIT(1) | BIT(2) | 0x1e0 | ~(BIT(v->vm->cpu_model->phys_bits) - 1);
+
+	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, sizeof(pdpte)))
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+			return false;
+	memcpy(v->state.pdpte, pdpte, sizeof(pdpte));
+	return true;
+}
+
+static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+}
+
+static bool set_cr0(struct vcpu *v, uint64_t value)
+{
+	struct vcpu_state *s = &v->state;
+	const uint64_t known = CR0_PG | (uint64_t)(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET |
+					    CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD);
+	uint64_t old = s->cr0;
+
+	if ((value >> 32) || ((value & CR0_NW) && !(value & CR0_CD)) ||
+	    ((value & CR0_PG) && !(value & CR0_PE)))
+		return false;
+	value = (value & known) | CR0_ET; /* other bits are ignored */
+	if ((value & CR0_PG) && !(old & CR0_PG)) {
+		if (s->efer & EFER_LME) {
+			if (!(s->cr4 & CR4_PAE) || (s->seg[SEG_CS].attr & SEG_ATTR_L))
+				return false;
+			s->efer |= EFER_LMA;
+		}
+	} else if (!(value & CR0_PG) && (old & CR0_PG)) {
+		if (vcpu_is_64bit(s) || (s->cr4 & CR4_PCIDE))
+			return false;
+		s->efer &= ~(uint64_t)EFER_LMA;
+	}
+	if (((value ^ old) & (CR0_PG | CR0_CD | CR0_NW)) && pae_paging(value, s->cr4, s->efer) &&
+	    !load_pdptes(v, s->cr3))
+		return false;
+	s->cr0 = value;
+	if ((value ^ old) & (CR0_PG | CR0_WP))
+		virt->flush(v);
+	return true;
+}
+
+static bool set_cr4(struct vcpu *v, uint64_t value)
+{
+	struct vcpu_state *s = &v->state;
+	uint64_t old = s->cr4;
+	const uint64_t paging = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE;
+
+	if (value & ~v->vm->cpu_model->cr4_mask)
+		return false;
+	if ((s->efer & EFER_LMA) && !(value & CR4_PAE))
+		return false;
+	if ((value & CR4_PCIDE) && !(old & CR4_PCIDE) &&
+	    (!(s->efer & EFER_LMA) || (s->cr3 & 0xfff)))
+		return false;
+	if (((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
+	    pae_paging(s->cr0, value, s->efer) && !load_pdptes(v, s->cr3))
+		return false;
+	s->cr4 = value;
+	if ((value ^ old) & paging)
+		virt->flush(v);
+	return true;
+}
+
+static bool set_cr8(struct vcpu *v, uint64_t value)
+{
+	if (value > 15)
+		return false;
+	vlapic_set_tpr(&v->lapic, (uint8_t)(value << 4));
+	return true;
+}
+
+static bool set_cr(struct vcpu *v, unsigned reg, uint64_t value)
+{
+	switch (reg) {
+	case 0:
+		return set_cr0(v, value);
+	case 4:
+		return set_cr4(v, value);
+	case 8:
+		return set_cr8(v, value);
+	default:
+		return false;
+	}
+}
+
+/* LMSW sets PE, MP, EM and TS, and cannot clear PE (SDM volume 2A). */
+static bool lmsw(struct vcpu *v, const struct cr_insn *in)
+{
+	uint64_t value = v->state.gpr[in->gpr], cr0 = v->state.cr0;
+
+	return set_cr0(v, (cr0 & ~0xeULL) | (value & 0xf) | (cr0 & CR0_PE));
+}
+
+void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
+{
+	struct vcpu_state *s = &v->state;
+	struct cr_insn in;
+	bool ok = false;
+
+	vcpu_need(v, VG_CRS | VG_SEGS);
+	decode(v, x, &in);
+	if (in.kind == CR_OTHER || in.memory) {
+		vcpu_ud(v);
+		return;
+	}
+	if (in.kind == CR_CLTS)
+		ok = set_cr0(v, s->cr0 & ~(uint64_t)CR0_TS);
+	else if (in.kind == CR_LMSW)
+		ok = lmsw(v, &in);
+	else if (in.kind == CR_MOV)
+		ok = set_cr(v, x->cr.reg, operand(v, &in));
+	vcpu_changed(v, VG_CRS);
+	if (ok)
+		vcpu_skip(v, x);
+	else
+		vcpu_gp(v);
+}
+
+/* Only CR8 is intercepted for reads. */
+void exit_cr_read(struct vcpu *v, const struct vm_exit *x)
+{
+	struct cr_insn in;
+
+	vcpu_need(v, VG_CRS | VG_SEGS);
+	decode(v, x, &in);
+	if (in.kind != CR_MOV || x->cr.reg != 8) {
+		vcpu_ud(v);
+		return;
+	}
+	v->state.gpr[in.gpr] = vlapic_tpr(&v->lapic) >> 4;
+	vcpu_skip(v, x);
+}
+
+/* DR4 and DR5 are DR6 and DR7 unless CR4.DE (SDM volume 3, 18.2.2). DR6, DR7 reserved bits: 18.2.3, 18.2.4. */
+#define DR6_FIXED 0xffff0ff0ULL
+#define DR6_WRITE 0x0000e00fULL
+#define DR7_FIXED 0x00000400ULL
+#define DR7_WRITE 0xffff2bffULL
+
+static uint64_t *dr_home(struct vcpu_state *s, unsigned reg)
+{
+	return reg < 4 ? &s->dr[reg] : reg == 6 ? &s->dr6 : &s->dr7;
+}
+
+void exit_dr(struct vcpu *v, const struct vm_exit *x)
+{
+	struct vcpu_state *s = &v->state;
+	unsigned reg = x->cr.reg;
+	struct cr_insn in;
+	uint64_t value;
+
+	vcpu_need(v, VG_ALL);
+	decode(v, x, &in);
+	if (reg == 4 || reg == 5) {
+		if (s->cr4 & CR4_DE)
+			reg = 8;
+		else
+			reg += 2;
+	}
+	if (in.kind != CR_MOV || reg > 7) {
+		vcpu_ud(v);
+		return;
+	}
+	if (s->dr7 & BIT(13)) { /* GD: the access itself is a debug exception */
+		s->dr6 |= BIT(13);
+		s->dr7 &= ~BIT(13);
+		vcpu_changed(v, VG_DRS);
+		vcpu_exception(v, VEC_DB, false, 0);
+		return;
+	}
+	if (!x->cr.write) {
+		s->gpr[in.gpr] = *dr_home(s, reg);
+		vcpu_skip(v, x);
+		return;
+	}
+	value = operand(v, &in);
+	if (reg >= 6) {
+		if (value >> 32) {
+			vcpu_gp(v);
+			return;
+		}
+		value = reg == 6 ? (value & DR6_WRITE) | DR6_FIXED : (value & DR7_WRITE) | DR7_FIXED;
+	}
+	*dr_home(s, reg) = value;
+	vcpu_changed(v, VG_DRS);
+	vcpu_skip(v, x);
+}
+
+/* SDM volume 2, "XSETBV": CPL 0, index 0, x87 always, AVX only with SSE. */
+void exit_xsetbv(struct vcpu *v, const struct vm_exit *x)
+{
+	struct vcpu_state *s = &v->state;
+	uint64_t value = s->gpr[GPR_RDX] << 32 | (uint32_t)s->gpr[GPR_RAX];
+
+	vcpu_need(v, VG_SEGS | VG_CRS);
+	if (!(s->cr4 & CR4_OSXSAVE)) {
+		vcpu_ud(v);
+		return;
+	}
+	if (s->cpl != 0 || (uint32_t)s->gpr[GPR_RCX] != 0 ||
+	    (value & ~v->vm->cpu_model->xcr0_mask) || !(value & XSTATE_X87) ||
+	    ((value & XSTATE_AVX) && !(value & XSTATE_SSE))) {
+		vcpu_gp(v);
+		return;
+	}
+	s->xcr0 = value;
+	vcpu_skip(v, x);
+}

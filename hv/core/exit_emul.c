@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Exits that need the guest's instruction: device memory, string I/O, and the
+ * length of an instruction where hardware does not tell. Connects the emulator
+ * to guest memory and to the I/O bus.
+ */
+#include <string.h>
+#include "hv/arch/x86/emul.h"
+#include "hv/core/gmem.h"
+#include "hv/core/iobus_dispatch.h"
+#include "hv/core/memmap.h"
+#include "hv/core/vcpu.h"
+#include "hv/lib/log.h"
+
+static bool is_lapic(struct vcpu *v, uint64_t addr)
+{
+	return addr >> PAGE_SHIFT == v->state.apic.base_msr >> PAGE_SHIFT;
+}
+
+/* One naturally sized piece of device memory, at most eight bytes. */
+static void device_read(struct vcpu *v, gpa_t addr, void *buf, unsigned len)
+{
+	uint64_t value = UINT64_MAX;
+
+	if (!is_lapic(v, addr.a) ||
+	    vlapic_mmio_read(&v->lapic, addr.a & (PAGE_SIZE - 1), len, &value))
+		iobus_mmio_read(v->vm, addr, len, &value);
+	memcpy(buf, &value, len);
+}
+
+static void device_write(struct vcpu *v, gpa_t addr, const void *buf, unsigned len)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, buf, len);
+	if (!is_lapic(v, addr.a) ||
+	    vlapic_mmio_write(&v->lapic, addr.a & (PAGE_SIZE - 1), len, value))
+		iobus_mmio_write(v->vm, addr, len, value);
+}
+
+static int mem_read(void *ctx, gpa_t addr, void *buf, unsigned len)
+{
+	struct vcpu *v = ctx;
+	int err = gmem_read(v->vm, addr, buf, len);
+
+	if (err != ERR_FAULT)
+		return err;
+	for (unsigned done = 0, n; done < len; done += n) {
+		n = MIN(len - done, 8U);
+		device_read(v, gpa_add(addr, done), (uint8_t *)buf + done, n);
+	}
+	return OK;
+}
+
+static int mem_write(void *ctx, gpa_t addr, const void *buf, unsigned len)
+{
+	struct vcpu *v = ctx;
+	int err = gmem_write(v->vm, addr, buf, len);
+
+	if (err != ERR_FAULT)
+		return err;
+	for (unsigned done = 0, n; done < len; done += n) {
+		n = MIN(len - done, 8U);
+		device_write(v, gpa_add(addr, done), (const uint8_t *)buf + done, n);
+	}
+	return OK;
+}
+
+/* On a device a locked operation is a read and a write: no bus is locked across it. */
+static int mem_cmpxchg(void *ctx, gpa_t addr, void *old, const void *desired, unsigned len)
+{
+	struct vcpu *v = ctx;
+	uint8_t was[16];
+	int err = gmem_cmpxchg(v->vm, addr, old, desired, len);
+
+	if (err != ERR_FAULT || len > sizeof(was))
+		return err;
+	err = mem_read(ctx, addr, was, len);
+	if (err)
+		return err;
+	if (memcmp(was, old, len) == 0)
+		return mem_write(ctx, addr, desired, len);
+	memcpy(old, was, len);
+	return OK;
+}
+
+static int port_read(void *ctx, uint16_t port, unsigned len, uint32_t *value)
+{
+	struct vcpu *v = ctx;
+	uint64_t wide;
+
+	iobus_port_read(v->vm, port, len, &wide);
+	*value = (uint32_t)wide;
+	return OK;
+}
+
+static int port_write(void *ctx, uint16_t port, unsigned len, uint32_t value)
+{
+	struct vcpu *v = ctx;
+
+	iobus_port_write(v->vm, port, len, value);
+	return OK;
+}
+
+static const struct emul_ops guest_ops = {
+    .read = mem_read,
+    .write = mem_write,
+    .cmpxchg = mem_cmpxchg,
+    .io_read = port_read,
+    .io_write = port_write,
+};
+
+static void emul_begin(struct vcpu *v, struct emul *e)
+{
+	vcpu_need(v, VG_SEGS | VG_CRS);
+	e->state = &v->state;
+	e->ops = &guest_ops;
+	e->ctx = v;
+	e->insn_bytes = 0;
+	e->insn_len = 0;
+	e->event.type = EVENT_NONE;
+	e->cr2 = 0;
+}
+
+static void queue_event(struct vcpu *v, const struct emul *e)
+{
+	if (e->event.type != EVENT_EXCEPTION)
+		return;
+	if (e->event.vector == VEC_PF)
+		vcpu_page_fault(v, e->cr2, e->event.error_code);
+	else
+		vcpu_exception(v, e->event.vector, e->event.has_error, e->event.error_code);
+}
+
+unsigned vcpu_insn_length(struct vcpu *v)
+{
+	struct emul e;
+	unsigned len;
+
+	emul_begin(v, &e);
+	len = emul_insn_length(&e);
+	if (!len)
+		queue_event(v, &e);
+	return len;
+}
+
+unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15])
+{
+	unsigned done = 0;
+	uint64_t linear;
+
+	vcpu_need(v, VG_SEGS | VG_CRS);
+	linear = v->state.rip;
+	if (!vcpu_is_64bit(&v->state))
+		linear = (uint32_t)(linear + v->state.seg[SEG_CS].base);
+	while (done < 15) {
+		unsigned n = MIN(15 - done,
+		    (unsigned)(PAGE_SIZE - ((linear + done) & (PAGE_SIZE - 1))));
+		struct walk w;
+
+		if (guest_walk(&v->state, &guest_ops, v, linear + done,
+			ACCESS_EXEC | (v->state.cpl == 3 ? ACCESS_USER : 0), &w) != WALK_OK ||
+		    gmem_read(v->vm, w.gpa, insn + done, n))
+			break;
+		done += n;
+	}
+	return done;
+}
+
+/* The instruction is not in the table: the guest gets #UD, the operator a count and a line in the log. */
+static void unhandled(struct vcpu *v, const struct emul *e, uint64_t gpa_at)
+{
+	uint8_t b[15] = {0};
+
+	(void)e;
+	vcpu_fetch_insn(v, b);
+	if (v->vm->stat_unhandled_insn++ < 8)
+		log_warn("vm '%s' vcpu%u: cannot emulate %02x %02x %02x %02x %02x %02x at RIP 0x%llx"
+			 " (address 0x%llx): #UD",
+		    v->vm->config.name, v->index, b[0], b[1], b[2], b[3], b[4], b[5],
+		    (unsigned long long)v->state.rip, (unsigned long long)gpa_at);
+	vcpu_ud(v);
+}
+
+static void run_emulator(struct vcpu *v, uint64_t gpa_at)
+{
+	struct emul e;
+
+	emul_begin(v, &e);
+	switch (emulate(&e)) {
+	case EMUL_OK:
+	case EMUL_EXCEPTION:
+		queue_event(v, &e);
+		break;
+	case EMUL_RETRY:
+	case EMUL_CONTINUE:
+		break;
+	case EMUL_UNHANDLED:
+		unhandled(v, &e, gpa_at);
+		break;
+	}
+	vcpu_changed(v, VG_SEGS);
+}
+
+void exit_mmio(struct vcpu *v, const struct vm_exit *x)
+{
+	/* Code in device memory, or page tables there: no machine does that; the fetch would fail again. */
+	if (UNLIKELY(x->mmio.exec)) {
+		vm_fail(v->vm, DISP_ERROR, "vcpu%u: executes device memory at 0x%llx (RIP 0x%llx)",
+		    v->index, (unsigned long long)x->mmio.gpa, (unsigned long long)v->state.rip);
+		return;
+	}
+	run_emulator(v, x->mmio.gpa);
+}
+
+/* IN and OUT with a register need no decoding; INS and OUTS do. */
+void exit_io(struct vcpu *v, const struct vm_exit *x)
+{
+	static const uint64_t size_mask[8] = {0, 0xff, 0xffff, 0, 0xffffffff};
+	uint64_t *rax = &v->state.gpr[GPR_RAX], mask = size_mask[x->io.size & 7], value;
+
+	if (UNLIKELY(x->io.string)) {
+		run_emulator(v, x->io.port);
+		return;
+	}
+	if (x->io.in) {
+		iobus_port_read(v->vm, x->io.port, x->io.size, &value);
+		/* 32-bit results clear the upper half of RAX */
+		*rax = x->io.size == 4 ? value : (*rax & ~mask) | (value & mask);
+	} else {
+		iobus_port_write(v->vm, x->io.port, x->io.size, *rax & mask);
+	}
+	vcpu_skip(v, x);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* VM time and the timers that hang on it. */
+#include "hv/core/vclock.h"
+
+#include "hv/arch/x86/cpu.h"
+#include "hv/core/vm.h"
+#include "hv/lib/muldiv.h"
+
+uint64_t vm_time(const struct vm *vm)
+{
+	return vm->clock_running ? time_now() - vm->time_base : vm->time_stopped;
+}
+
+/* With clock_lock held. */
+static void arm_host_timer(struct vm *vm)
+{
+	if (!vm->clock_running || list_empty(&vm->vtimers))
+		return;
+	timer_set(&vm->host_timer,
+	    vm->time_base + LIST_ENTRY(vm->vtimers.next, struct vtimer, link)->deadline);
+}
+
+/* Host timer, interrupt context: runs all that is due, one after the other, without the lock. */
+static void expire(void *arg)
+{
+	struct vm *vm = arg;
+	uint64_t flags = spin_lock(&vm->clock_lock);
+
+	while (vm->clock_running && !list_empty(&vm->vtimers)) {
+		struct vtimer *t = LIST_ENTRY(vm->vtimers.next, struct vtimer, link);
+
+		if (t->deadline > vm_time(vm))
+			break;
+		list_remove(&t->link);
+		t->armed = false;
+		vm->vtimers_running++;
+		spin_unlock(&vm->clock_lock, flags);
+		t->fn(t->arg);
+		flags = spin_lock(&vm->clock_lock);
+		vm->vtimers_running--;
+	}
+	arm_host_timer(vm);
+	spin_unlock(&vm->clock_lock, flags);
+}
+
+void vtimer_init(struct vtimer *t, struct vm *vm, void (*fn)(void *arg), void *arg)
+{
+	*t = (struct vtimer){.vm = vm, .fn = fn, .arg = arg};
+	list_init(&t->link);
+}
+
+void vtimer_set(struct vtimer *t, uint64_t deadline)
+{
+	struct vm *vm = t->vm;
+	uint64_t flags = spin_lock(&vm->clock_lock);
+	struct list *pos;
+
+	list_remove(&t->link);
+	t->deadline = deadline;
+	t->armed = true;
+	LIST_FOREACH(pos, &vm->vtimers)
+		if (LIST_ENTRY(pos, struct vtimer, link)->deadline > deadline)
+			break;
+	list_insert_before(pos, &t->link);
+	if (vm->vtimers.next == &t->link)
+		arm_host_timer(vm);
+	spin_unlock(&vm->clock_lock, flags);
+}
+
+/* The host timer is left as it is: one early expiry costs less than re-arming at each cancel. */
+void vtimer_cancel(struct vtimer *t)
+{
+	uint64_t flags = spin_lock(&t->vm->clock_lock);
+
+	list_remove(&t->link);
+	t->armed = false;
+	spin_unlock(&t->vm->clock_lock, flags);
+}
+
+void vclock_init(struct vm *vm, uint64_t tsc_hz)
+{
+	spinlock_init(&vm->clock_lock, RANK_VCLOCK);
+	list_init(&vm->vtimers);
+	timer_init(&vm->host_timer, expire, vm);
+	vm->clock_running = false;
+	vm->time_stopped = 0;
+	vm->tsc_hz = tsc_hz;
+}
+
+void vclock_start(struct vm *vm)
+{
+	uint64_t flags = spin_lock(&vm->clock_lock);
+
+	vm->time_base = time_now() - vm->time_stopped;
+	vm->clock_running = true;
+	arm_host_timer(vm);
+	spin_unlock(&vm->clock_lock, flags);
+}
+
+void vclock_stop(struct vm *vm)
+{
+	uint64_t flags = spin_lock(&vm->clock_lock);
+
+	if (vm->clock_running)
+		vm->time_stopped = vm_time(vm);
+	vm->clock_running = false;
+	timer_cancel(&vm->host_timer);
+	while (vm->vtimers_running) {
+		spin_unlock(&vm->clock_lock, flags);
+		cpu_pause();
+		flags = spin_lock(&vm->clock_lock);
+	}
+	spin_unlock(&vm->clock_lock, flags);
+}
+
+void vclock_set(struct vm *vm, uint64_t time)
+{
+	vm->time_stopped = time;
+}
+
+uint64_t vclock_tsc_at(const struct vm *vm, uint64_t time)
+{
+	return muldiv_u64(time, vm->tsc_hz, 1000000000ULL);
+}
+
+uint64_t vclock_tsc_offset(const struct vm *vm)
+{
+	uint64_t flags = irq_save(), tsc = rdtsc(), now = vm_time(vm);
+
+	/* VM time goes by the clock that all CPUs agree on; the guest reads this CPU's own counter. */
+
+	irq_restore(flags);
+	return vclock_tsc_at(vm, now) - tsc;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A VM's clock: starting, stopping, and what is stored of it (I10). */
+#ifndef AMBER_CORE_VCLOCK_H
+#define AMBER_CORE_VCLOCK_H
+
+#include "hv/core/vtimer.h"
+
+/* Stopped at VM time 0. tsc_hz is the rate of the guest's TSC, for good. */
+void vclock_init(struct vm *vm, uint64_t tsc_hz);
+/* VM time runs on from where it stood; armed timers fire from now on. vCPUs are parked. */
+void vclock_start(struct vm *vm);
+/* VM time stands still. vCPUs are parked; afterwards no timer function runs. */
+void vclock_stop(struct vm *vm);
+/* Sets a stopped clock, at restore or reset. */
+void vclock_set(struct vm *vm, uint64_t time);
+
+/* The VM's TSC at a VM time: time * tsc_hz / 10^9, without overflow. */
+uint64_t vclock_tsc_at(const struct vm *vm, uint64_t time);
+/* What to add to the host's TSC to get the VM's, at this moment. The clock is running. */
+uint64_t vclock_tsc_offset(const struct vm *vm);
+
+#endif

@@ -1,0 +1,677 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The manifest's schema (docs/manifest.md) as tables of nodes and properties;
+ * parsing and saving both follow them. What one property alone cannot show
+ * (two devices in one slot, a topology that does not multiply out) is checked
+ * after all of them are read.
+ */
+#include "hv/core/vm_config.h"
+#include <libfdt.h>
+#include <string.h>
+#include "hv/lib/bitmap.h"
+#include "hv/lib/cursor.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/state.h"
+
+enum {
+	MEMORY_MIN_MIB = 16,
+	MEMORY_MAX_MIB = 1 << 20, /* 1 TiB */
+	MEMORY_STEP_MIB = 2,	  /* one large page */
+	UART_MAX = 3,
+	SLOT_MIN = 1,
+	SLOT_MAX = 30, /* 0 is the host bridge, 31 the LPC bridge */
+	SLOT_AUTO = 4, /* devices without a slot get the free ones from here on */
+};
+
+/* --- the schema ----------------------------------------------------------------- */
+
+enum prop_type {
+	PROP_FLAG,   /* no value; bool */
+	PROP_NUMBER, /* one cell; an unsigned integer of the destination's size */
+	PROP_TEXT,   /* one string; an array of char */
+	PROP_WORD,   /* one string out of a list; its place in the list as a uint32_t, or nothing */
+	PROP_UUID,   /* one string of the usual form; 16 bytes in the order of the text */
+};
+
+/* Characters of a text; the first may be bound closer. */
+struct text_rule {
+	const char *what; /* "must be ..." */
+	bool (*first)(char c), (*rest)(char c);
+};
+
+struct prop {
+	const char *name;
+	enum prop_type type;
+	bool required;
+	uint32_t offset, size;	      /* destination in the node's struct; size 0: none */
+	uint32_t min, max, step;      /* numbers; step 0: any */
+	uint64_t unit;		      /* numbers are stored times this; 0: as they are */
+	const struct text_rule *rule; /* texts */
+	const char *const *words;     /* ends with NULL */
+};
+
+static bool is_lower_or_digit(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool is_name(char c)
+{
+	return is_lower_or_digit(c) || c == '_' || c == '-';
+}
+
+static bool is_file_first(char c)
+{
+	return is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static bool is_file(char c)
+{
+	return is_file_first(c) || c == '-' || c == '+' || c == '.' || c == '~';
+}
+
+static bool is_print(char c)
+{
+	return c >= 0x20 && c <= 0x7e;
+}
+
+static const struct text_rule rule_name = {
+    "a name of a-z, 0-9, '_' and '-', not beginning with '_' or '-'", is_lower_or_digit, is_name};
+static const struct text_rule rule_file = {
+    "a file name of letters, digits, '.', '_', '+', '~' and '-'", is_file_first, is_file};
+static const struct text_rule rule_print = {"printable ASCII text", is_print, is_print};
+
+static const char *const words_guest[] = {"amber,guest", NULL};
+static const char *const words_boot[] = {
+    "none", "linux", NULL}; /* in the order of enum boot_method */
+
+#define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
+#define CFG(member)	 AT(struct vm_config, member)
+#define DEV(member)	 AT(struct config_dev, member)
+
+/* Not "name": device trees give that property a meaning of their own, and dtc insists on it. */
+static const struct prop root_props[] = {
+    {"compatible", PROP_WORD, true, .words = words_guest},
+    {"vm-name", PROP_TEXT, true, CFG(name), .rule = &rule_name},
+    {"uuid", PROP_UUID, false, CFG(uuid)},
+    {"autostart", PROP_FLAG, false, CFG(autostart)},
+    {"memory-mib", PROP_NUMBER, true, CFG(memory), .min = MEMORY_MIN_MIB, .max = MEMORY_MAX_MIB,
+	.step = MEMORY_STEP_MIB, .unit = MIB},
+    {"cpu-model", PROP_TEXT, false, CFG(cpu_model), .rule = &rule_name},
+};
+
+static const struct prop cpus_props[] = {
+    {"count", PROP_NUMBER, true, CFG(vcpus), .min = 1, .max = VM_MAX_VCPUS},
+    {"sockets", PROP_NUMBER, false, CFG(sockets), .min = 1, .max = VM_MAX_VCPUS},
+    {"cores", PROP_NUMBER, false, CFG(cores), .min = 1, .max = VM_MAX_VCPUS},
+    {"threads", PROP_NUMBER, false, CFG(threads), .min = 1, .max = VM_MAX_VCPUS},
+};
+
+static const struct prop boot_props[] = {
+    {"method", PROP_WORD, true, CFG(boot), .words = words_boot},
+    {"kernel", PROP_TEXT, false, CFG(kernel), .rule = &rule_file},
+    {"initrd", PROP_TEXT, false, CFG(initrd), .rule = &rule_file},
+    {"command-line", PROP_TEXT, false, CFG(cmdline), .rule = &rule_print},
+};
+
+#define PROP_COMPATIBLE                                                                            \
+	{                                                                                          \
+		"compatible", PROP_TEXT, true, DEV(model), .rule = &rule_print                     \
+	}
+#define PROP_SLOT                                                                                  \
+	{                                                                                          \
+		"slot", PROP_NUMBER, false, DEV(pci_slot), .min = SLOT_MIN, .max = SLOT_MAX        \
+	}
+
+static const struct prop uart_props[] = {
+    PROP_COMPATIBLE,
+    {"index", PROP_NUMBER, true, DEV(uart_index), .max = UART_MAX},
+};
+
+static const struct prop blk_props[] = {
+    PROP_COMPATIBLE,
+    PROP_SLOT,
+    {"backend", PROP_TEXT, true, DEV(backend), .rule = &rule_print},
+    {"serial", PROP_TEXT, false, DEV(serial), .rule = &rule_print},
+    {"read-only", PROP_FLAG, false, DEV(read_only)},
+};
+
+static const struct prop console_props[] = {
+    PROP_COMPATIBLE,
+    PROP_SLOT,
+    {"port-name", PROP_TEXT, false, DEV(port_name), .rule = &rule_print},
+};
+
+/* A table of properties: of a fixed node, or of a kind of device. */
+struct prop_list {
+	const struct prop *props;
+	unsigned count;
+};
+#define PROPS(table)                                                                               \
+	{                                                                                          \
+		(table), ARRAY_LEN(table)                                                          \
+	}
+
+static const struct prop_list root_list = PROPS(root_props);
+
+/* Nodes below the root, except "devices". */
+static const struct node_row {
+	const char *name;
+	bool required;
+	struct prop_list list;
+} node_rows[] = {
+    {"cpus", false, PROPS(cpus_props)},
+    {"boot", true, PROPS(boot_props)},
+};
+#define NODE_DEVICES ARRAY_LEN(node_rows) /* its bit in the set of nodes seen */
+
+static const struct dev_row {
+	const char *compatible;
+	enum config_dev_kind kind;
+	bool pci;
+	struct prop_list list;
+} dev_rows[] = {
+    {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
+    {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
+    {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
+};
+
+static const struct dev_row *dev_row_of(const struct config_dev *d)
+{
+	for (size_t i = 0; i < ARRAY_LEN(dev_rows); i++)
+		if (dev_rows[i].kind == d->kind)
+			return &dev_rows[i];
+	return NULL;
+}
+
+/* --- one property --------------------------------------------------------------- */
+
+/* A node being read; path is for messages. */
+struct ctx {
+	const void *fdt;
+	int node;
+	char path[96];
+	struct errmsg *e;
+};
+
+static void ctx_child(struct ctx *child, const struct ctx *parent, int node, const char *name)
+{
+	const char *slash = strcmp(parent->path, "/") == 0 ? "" : "/";
+
+	*child = (struct ctx){.fdt = parent->fdt, .node = node, .e = parent->e};
+	str_format(child->path, sizeof(child->path), "%s%s%s", parent->path, slash, name);
+}
+
+#define REFUSE(c, fmt, ...) err_set((c)->e, ERR_INVAL, "%s: " fmt, (c)->path, __VA_ARGS__)
+
+/* The one string that the value must be, or NULL and a message. */
+static const char *string_value(const struct ctx *c, const char *name, const char *v, int len)
+{
+	if (len < 1 || strnlen(v, (size_t)len) != (size_t)len - 1) {
+		REFUSE(c, "%s: must be one string", name);
+		return NULL;
+	}
+	return v;
+}
+
+static int parse_flag(const struct ctx *c, const struct prop *p, const void *v, int len, void *dst)
+{
+	if (len != 0)
+		return REFUSE(c, "%s: takes no value", p->name);
+	*(bool *)dst = true;
+	return OK;
+}
+
+static int parse_number(
+    const struct ctx *c, const struct prop *p, const void *v, int len, void *dst)
+{
+	uint64_t n;
+
+	if (len != 4)
+		return REFUSE(c, "%s: must be one number", p->name);
+	n = get_be32(v);
+	if (n < p->min || n > p->max)
+		return REFUSE(c, "%s: %lu is not in %u to %u", p->name, n, p->min, p->max);
+	if (p->step && n % p->step)
+		return REFUSE(c, "%s: %lu is not a multiple of %u", p->name, n, p->step);
+	if (p->unit)
+		n *= p->unit;
+	memcpy(dst, &n, p->size); /* little-endian: the low bytes come first */
+	return OK;
+}
+
+static int parse_text(const struct ctx *c, const struct prop *p, const void *v, int len, void *dst)
+{
+	const char *s = string_value(c, p->name, v, len);
+
+	if (!s)
+		return ERR_INVAL;
+	if ((uint32_t)len > p->size)
+		return REFUSE(c, "%s: longer than %u characters", p->name, p->size - 1);
+	if (!s[0] && !p->required)
+		return OK; /* the same as absent */
+	if (!p->rule->first(s[0]))
+		return REFUSE(c, "%s: must be %s", p->name, p->rule->what);
+	for (int i = 1; i < len - 1; i++)
+		if (!p->rule->rest(s[i]))
+			return REFUSE(c, "%s: must be %s", p->name, p->rule->what);
+	memcpy(dst, s, (size_t)len);
+	return OK;
+}
+
+static int parse_word(const struct ctx *c, const struct prop *p, const void *v, int len, void *dst)
+{
+	const char *s = string_value(c, p->name, v, len);
+	char known[100] = "";
+	size_t n = 0;
+
+	if (!s)
+		return ERR_INVAL;
+	for (uint32_t i = 0; p->words[i]; i++) {
+		if (strcmp(s, p->words[i]) == 0) {
+			memcpy(dst, &i, p->size);
+			return OK;
+		}
+		n += (size_t)str_format(
+		    known + n, sizeof(known) - n, "%s\"%s\"", i ? " or " : "", p->words[i]);
+	}
+	return REFUSE(c, "%s: must be %s", p->name, known);
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool uuid_parse(const char *s, uint8_t out[16])
+{
+	for (unsigned i = 0, byte = 0; i < 36;) {
+		if (i == 8 || i == 13 || i == 18 || i == 23) {
+			if (s[i++] != '-')
+				return false;
+			continue;
+		}
+		if (hex_value(s[i]) < 0 || hex_value(s[i + 1]) < 0)
+			return false;
+		out[byte++] = (uint8_t)(hex_value(s[i]) << 4 | hex_value(s[i + 1]));
+		i += 2;
+	}
+	return true;
+}
+
+static int parse_uuid(const struct ctx *c, const struct prop *p, const void *v, int len, void *dst)
+{
+	const char *s = string_value(c, p->name, v, len);
+
+	if (!s)
+		return ERR_INVAL;
+	if (len != 37 || !uuid_parse(s, dst))
+		return REFUSE(
+		    c, "%s: must be like \"01234567-89ab-cdef-0123-456789abcdef\"", p->name);
+	return OK;
+}
+
+static int parse_prop(const struct ctx *c, const struct prop *p, const void *v, int len, void *base)
+{
+	static int (*const parse[])(
+	    const struct ctx *c, const struct prop *p, const void *v, int len, void *dst) = {
+	    [PROP_FLAG] = parse_flag,
+	    [PROP_NUMBER] = parse_number,
+	    [PROP_TEXT] = parse_text,
+	    [PROP_WORD] = parse_word,
+	    [PROP_UUID] = parse_uuid,
+	};
+
+	return parse[p->type](c, p, v, len, (uint8_t *)base + p->offset);
+}
+
+/* --- nodes ---------------------------------------------------------------------- */
+
+/* Reads all properties of the node into the struct at base; says by *seen which there were. */
+static int parse_props(
+    const struct ctx *c, const struct prop_list *list, void *base, uint32_t *seen)
+{
+	int off;
+
+	*seen = 0;
+	fdt_for_each_property_offset(off, c->fdt, c->node)
+	{
+		const char *name;
+		int len, err;
+		const void *v = fdt_getprop_by_offset(c->fdt, off, &name, &len);
+		unsigned i = 0;
+
+		if (!v)
+			return err_set(c->e, ERR_CORRUPT, "%s: damaged property", c->path);
+		while (i < list->count && strcmp(name, list->props[i].name) != 0)
+			i++;
+		if (i == list->count)
+			return REFUSE(c, "unknown property '%s'", name);
+		if (*seen & 1u << i)
+			return REFUSE(c, "%s: given twice", name);
+		*seen |= 1u << i;
+		err = parse_prop(c, &list->props[i], v, len, base);
+		if (err)
+			return err;
+	}
+	for (unsigned i = 0; i < list->count; i++)
+		if (list->props[i].required && !(*seen & 1u << i))
+			return REFUSE(c, "%s is missing", list->props[i].name);
+	return OK;
+}
+
+/* A node that has properties only. */
+static int parse_leaf(const struct ctx *c, const struct prop_list *list, void *base)
+{
+	int sub = fdt_first_subnode(c->fdt, c->node);
+	uint32_t seen;
+
+	if (sub >= 0)
+		return REFUSE(c, "unknown node '%s'", fdt_get_name(c->fdt, sub, NULL));
+	return parse_props(c, list, base, &seen);
+}
+
+static int parse_device(const struct ctx *c, const char *name, struct config_dev *d)
+{
+	const char *compatible;
+	const struct dev_row *row = dev_rows;
+	int len;
+
+	for (const char *p = name; *p; p++)
+		if (!(p == name ? is_lower_or_digit(*p) : is_name(*p)))
+			return REFUSE(c, "must be %s", rule_name.what);
+	str_copy(d->name, sizeof(d->name), name);
+	compatible = fdt_getprop(c->fdt, c->node, "compatible", &len);
+	if (!compatible)
+		return REFUSE(c, "%s is missing", "compatible");
+	compatible = string_value(c, "compatible", compatible, len);
+	if (!compatible)
+		return ERR_INVAL;
+	while (row < dev_rows + ARRAY_LEN(dev_rows) && strcmp(row->compatible, compatible) != 0)
+		row++;
+	if (row == dev_rows + ARRAY_LEN(dev_rows))
+		return REFUSE(c, "compatible: no device model '%.31s'", compatible);
+	d->kind = row->kind;
+	return parse_leaf(c, &row->list, d);
+}
+
+static int parse_devices(const struct ctx *c, struct vm_config *out)
+{
+	int sub, prop = fdt_first_property_offset(c->fdt, c->node);
+	const char *name;
+
+	if (prop >= 0) {
+		fdt_getprop_by_offset(c->fdt, prop, &name, NULL);
+		return REFUSE(c, "unknown property '%s'", name);
+	}
+	fdt_for_each_subnode(sub, c->fdt, c->node)
+	{
+		struct ctx child;
+		int len, err;
+
+		name = fdt_get_name(c->fdt, sub, &len);
+		ctx_child(&child, c, sub, name);
+		if (len > VM_NAME_MAX)
+			return REFUSE(&child, "name longer than %d characters", VM_NAME_MAX);
+		for (uint32_t i = 0; i < out->ndevs; i++)
+			if (strcmp(out->devs[i].name, name) == 0)
+				return REFUSE(c, "node '%s' is given twice", name);
+		if (out->ndevs == VM_MAX_DEVICES)
+			return REFUSE(c, "more than %d devices", VM_MAX_DEVICES);
+		err = parse_device(&child, name, &out->devs[out->ndevs]);
+		if (err)
+			return err;
+		out->ndevs++;
+	}
+	return OK;
+}
+
+static int parse_nodes(const struct ctx *root, struct vm_config *out)
+{
+	uint32_t seen = 0;
+	int sub;
+
+	fdt_for_each_subnode(sub, root->fdt, root->node)
+	{
+		const char *name = fdt_get_name(root->fdt, sub, NULL);
+		struct ctx c;
+		unsigned i = 0;
+		int err;
+
+		while (i < ARRAY_LEN(node_rows) && strcmp(name, node_rows[i].name) != 0)
+			i++;
+		if (i == NODE_DEVICES && strcmp(name, "devices") != 0)
+			return REFUSE(root, "unknown node '%s'", name);
+		if (seen & 1u << i)
+			return REFUSE(root, "node '%s' is given twice", name);
+		seen |= 1u << i;
+		ctx_child(&c, root, sub, name);
+		err = i == NODE_DEVICES ? parse_devices(&c, out)
+					: parse_leaf(&c, &node_rows[i].list, out);
+		if (err)
+			return err;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(node_rows); i++)
+		if (node_rows[i].required && !(seen & 1u << i))
+			return REFUSE(root, "node '%s' is missing", node_rows[i].name);
+	return OK;
+}
+
+/* --- what the properties mean together ------------------------------------------ */
+
+/* Absent: one socket, one thread a core, as many cores as that leaves. */
+static int check_topology(const struct ctx *root, struct vm_config *v)
+{
+	struct ctx c;
+
+	ctx_child(&c, root, root->node, "cpus");
+	if (!v->vcpus)
+		v->vcpus = 1;
+	if (!v->sockets)
+		v->sockets = 1;
+	if (!v->threads)
+		v->threads = 1;
+	if (!v->cores)
+		v->cores = MAX(v->vcpus / (v->sockets * v->threads), 1U);
+	if (v->sockets * v->cores * v->threads != v->vcpus)
+		return REFUSE(&c, "%u sockets of %u cores of %u threads are not %u CPUs",
+		    v->sockets, v->cores, v->threads, v->vcpus);
+	return OK;
+}
+
+static int check_boot(
+    const struct ctx *root, const struct vm_config *v, bool (*payload_exists)(const char *name))
+{
+	const char *const files[][2] = {{"kernel", v->kernel}, {"initrd", v->initrd}};
+	struct ctx c;
+
+	ctx_child(&c, root, root->node, "boot");
+	if (v->boot == BOOT_LINUX && !v->kernel[0])
+		return REFUSE(&c, "%s is missing", "kernel");
+	if (v->boot == BOOT_NONE && v->cmdline[0])
+		return REFUSE(&c, "%s: not with method \"none\"", "command-line");
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		if (!files[i][1][0])
+			continue;
+		if (v->boot == BOOT_NONE)
+			return REFUSE(&c, "%s: not with method \"none\"", files[i][0]);
+		if (payload_exists && !payload_exists(files[i][1]))
+			return err_set(c.e, ERR_NOENT, "%s: %s: no file '%s' on the boot volume",
+			    c.path, files[i][0], files[i][1]);
+	}
+	return OK;
+}
+
+/* True if both cannot be in one machine; says why. */
+static bool clash(const struct ctx *c, const struct config_dev *a, const struct config_dev *b)
+{
+	if (a->kind == CONFIG_UART && b->kind == CONFIG_UART && a->uart_index == b->uart_index) {
+		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
+		return true;
+	}
+	if (a->pci_slot && a->pci_slot == b->pci_slot) {
+		REFUSE(c, "slot %u is taken by %s", a->pci_slot, b->name);
+		return true;
+	}
+	if (a->backend[0] && strcmp(a->backend, b->backend) == 0 &&
+	    !(a->read_only && b->read_only)) {
+		REFUSE(c, "backend '%s' is written by %s or by this disk", a->backend, b->name);
+		return true;
+	}
+	return false;
+}
+
+static int check_devices(const struct ctx *root, struct vm_config *v)
+{
+	uint64_t used = 0;
+	struct ctx devices, c;
+
+	ctx_child(&devices, root, root->node, "devices");
+	for (uint32_t i = 0; i < v->ndevs; i++) {
+		ctx_child(&c, &devices, root->node, v->devs[i].name);
+		for (uint32_t k = 0; k < i; k++)
+			if (clash(&c, &v->devs[i], &v->devs[k]))
+				return ERR_INVAL;
+		if (v->devs[i].pci_slot)
+			used |= BIT(v->devs[i].pci_slot);
+	}
+	for (uint32_t i = 0; i < v->ndevs; i++) {
+		size_t slot;
+
+		if (v->devs[i].pci_slot || !dev_row_of(&v->devs[i])->pci)
+			continue;
+		slot = bitmap_next_clear(&used, SLOT_MAX + 1, SLOT_AUTO);
+		ctx_child(&c, &devices, root->node, v->devs[i].name);
+		if (slot > SLOT_MAX)
+			return REFUSE(&c, "no slot is left in %d to %d", SLOT_AUTO, SLOT_MAX);
+		v->devs[i].pci_slot = (uint8_t)slot;
+		used |= BIT(slot);
+	}
+	return OK;
+}
+
+/*
+ * A UUID that is always the same for a name: two FNV-1a hashes, in the form that
+ * RFC 9562 sets apart for private schemes (version 8).
+ */
+static void uuid_from_name(const char *name, uint8_t uuid[16])
+{
+	for (unsigned half = 0; half < 2; half++) {
+		uint64_t h = 0xcbf29ce484222325ULL + half;
+
+		for (const char *p = name; *p; p++)
+			h = (h ^ (uint8_t)*p) * 0x100000001b3ULL;
+		put_be64(uuid + 8 * half, h);
+	}
+	uuid[6] = 0x80 | (uuid[6] & 0x0f);
+	uuid[8] = 0x80 | (uuid[8] & 0x3f);
+}
+
+/* --- the two entries ------------------------------------------------------------ */
+
+#define ROOT_UUID BIT(2) /* place of "uuid" in root_props */
+
+int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
+    bool (*payload_exists)(const char *name), struct errmsg *e)
+{
+	struct ctx c = {.fdt = blob, .e = e};
+	struct state_node n;
+	uint32_t seen;
+	int err = sr_check_tree(blob, size, e);
+
+	memset(out, 0, sizeof(*out));
+	if (err)
+		return err;
+	if (sr_find(blob, root, &n))
+		return err_set(e, ERR_NOENT, "node '%s' is missing", root);
+	c.node = n.node;
+	str_copy(c.path, sizeof(c.path), root);
+	str_copy(out->cpu_model, sizeof(out->cpu_model), "host");
+	err = parse_props(&c, &root_list, out, &seen);
+	if (!err)
+		err = parse_nodes(&c, out);
+	if (!err)
+		err = check_topology(&c, out);
+	if (!err)
+		err = check_boot(&c, out, payload_exists);
+	if (!err)
+		err = check_devices(&c, out);
+	if (!err && !(seen & ROOT_UUID))
+		uuid_from_name(out->name, out->uuid);
+	return err;
+}
+
+static void save_number(struct state_writer *w, const struct prop *p, const void *src)
+{
+	uint64_t n = 0;
+
+	memcpy(&n, src, p->size);
+	if (p->unit)
+		n /= p->unit;
+	if (n || !p->min) /* 0 below the minimum stands for absent */
+		sw_u32(w, p->name, (uint32_t)n);
+}
+
+static void save_uuid(struct state_writer *w, const struct prop *p, const uint8_t *u)
+{
+	char text[37];
+
+	str_format(text, sizeof(text),
+	    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
+	    u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+	    u[15]);
+	sw_string(w, p->name, text);
+}
+
+static void save_prop(struct state_writer *w, const struct prop *p, const void *base)
+{
+	const void *src = (const uint8_t *)base + p->offset;
+	uint32_t word = 0;
+
+	switch (p->type) {
+	case PROP_FLAG:
+		if (*(const bool *)src)
+			sw_bytes(w, p->name, "", 0);
+		break;
+	case PROP_NUMBER:
+		save_number(w, p, src);
+		break;
+	case PROP_TEXT:
+		if (*(const char *)src)
+			sw_string(w, p->name, src);
+		break;
+	case PROP_WORD:
+		memcpy(&word, src, p->size);
+		sw_string(w, p->name, p->words[word]);
+		break;
+	case PROP_UUID:
+		save_uuid(w, p, src);
+		break;
+	}
+}
+
+static void save_props(struct state_writer *w, const struct prop_list *list, const void *base)
+{
+	for (unsigned i = 0; i < list->count; i++)
+		save_prop(w, &list->props[i], base);
+}
+
+void vm_config_save(const struct vm_config *c, struct state_writer *w)
+{
+	save_props(w, &root_list, c);
+	for (size_t i = 0; i < ARRAY_LEN(node_rows); i++) {
+		sw_begin(w, node_rows[i].name);
+		save_props(w, &node_rows[i].list, c);
+		sw_end(w);
+	}
+	sw_begin(w, "devices");
+	for (uint32_t i = 0; i < c->ndevs; i++) {
+		sw_begin(w, c->devs[i].name);
+		save_props(w, &dev_row_of(&c->devs[i])->list, &c->devs[i]);
+		sw_end(w);
+	}
+	sw_end(w);
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ACPI tables but for the namespace: RSDP, XSDT, FADT, FACS, MADT, MCFG.
+ * They are built in one buffer that becomes guest memory at MEMMAP_BIOS.
+ */
+#include "hv/dev/acpi_tables.h"
+#include <string.h>
+#include "hv/core/gmem.h"
+#include "hv/core/memmap.h"
+#include "hv/core/vm.h"
+#include "hv/dev/acpi_pm.h"
+#include "hv/dev/pci_bus.h"
+#include "hv/lib/cursor.h"
+#include "hv/mm/mm.h"
+
+enum { TABLES_SIZE = 64 * 1024 }; /* of the 128 KiB up to 1 MiB */
+
+/* --- appending -------------------------------------------------------------------- */
+
+/* All tables are written with the AML writer's buffer; integers are little-endian. */
+static void u8(struct aml *a, uint8_t v)
+{
+	aml_byte(a, v);
+}
+
+static void u16(struct aml *a, uint16_t v)
+{
+	aml_bytes(a, &v, sizeof(v));
+}
+
+static void u32(struct aml *a, uint32_t v)
+{
+	aml_bytes(a, &v, sizeof(v));
+}
+
+static void u64(struct aml *a, uint64_t v)
+{
+	aml_bytes(a, &v, sizeof(v));
+}
+
+static void zeros(struct aml *a, size_t n)
+{
+	while (n--)
+		u8(a, 0);
+}
+
+static void align(struct aml *a, size_t to)
+{
+	while (a->len % to && !a->overflow)
+		u8(a, 0);
+}
+
+/* Where offset off of the buffer is going to be. */
+static uint64_t address(size_t off)
+{
+	return MEMMAP_BIOS + off;
+}
+
+/* Makes the bytes [start, start + len) sum up to 0 by the one at 'at'. */
+static void checksum(struct aml *a, size_t start, size_t len, size_t at)
+{
+	uint8_t sum = 0;
+
+	if (a->overflow)
+		return;
+	a->buf[at] = 0;
+	for (size_t i = 0; i < len; i++)
+		sum += a->buf[start + i];
+	a->buf[at] = (uint8_t)-sum;
+}
+
+/* System description table header (5.2.6). */
+enum sdt_header { SDT_LENGTH = 4, SDT_CHECKSUM = 9, SDT_SIZE = 36 };
+
+#define OEM_ID	     "AMBER "	/* six characters */
+#define OEM_TABLE_ID "AMBERVM " /* eight */
+#define CREATOR_ID   "AMBR"
+
+static size_t table_begin(struct aml *a, const char *signature, uint8_t revision)
+{
+	size_t start;
+
+	align(a, 16);
+	start = a->len;
+	aml_bytes(a, signature, 4);
+	u32(a, 0); /* length */
+	u8(a, revision);
+	u8(a, 0); /* checksum */
+	aml_bytes(a, OEM_ID, 6);
+	aml_bytes(a, OEM_TABLE_ID, 8);
+	u32(a, 1); /* OEM revision */
+	aml_bytes(a, CREATOR_ID, 4);
+	u32(a, 1); /* creator revision */
+	return start;
+}
+
+static void table_end(struct aml *a, size_t start)
+{
+	if (a->overflow)
+		return;
+	put_le32(a->buf + start + SDT_LENGTH, (uint32_t)(a->len - start));
+	checksum(a, start, a->len - start, start + SDT_CHECKSUM);
+}
+
+/* --- the tables ------------------------------------------------------------------- */
+
+static size_t write_dsdt(struct vm *vm, struct aml *a)
+{
+	size_t start = table_begin(a, "DSDT", 2);
+
+	acpi_dsdt_write(vm, a);
+	table_end(a, start);
+	return start;
+}
+
+/* Firmware ACPI control structure (5.2.10): no checksum, aligned to 64 bytes. */
+static size_t write_facs(struct aml *a)
+{
+	size_t start;
+
+	align(a, 64);
+	start = a->len;
+	aml_bytes(a, "FACS", 4);
+	u32(a, 64);
+	zeros(a, 24); /* hardware signature, waking vectors, global lock, flags */
+	u8(a, 2);     /* version */
+	zeros(a, 31);
+	return start;
+}
+
+/* Generic address structure (5.2.3.2) of a register in ports; size in bits. */
+static void port_address(struct aml *a, uint16_t port, unsigned bytes, uint8_t access)
+{
+	enum { SYSTEM_IO = 1 };
+
+	u8(a, SYSTEM_IO);
+	u8(a, (uint8_t)(8 * bytes));
+	u8(a, 0); /* bit offset */
+	u8(a, access);
+	u64(a, port);
+}
+
+enum gas_access { ACCESS_UNDEFINED = 0, ACCESS_BYTE = 1, ACCESS_WORD = 2, ACCESS_DWORD = 3 };
+
+/* 5.2.9.3 */
+enum iapc_boot_arch {
+	IAPC_LEGACY_DEVICES = 1 << 0,
+	IAPC_8042 = 1 << 1,
+	IAPC_NO_VGA = 1 << 2,
+	IAPC_NO_ASPM = 1 << 4,
+	IAPC_NO_CMOS_RTC = 1 << 5,
+};
+/* 5.2.9, table 5.10 */
+enum fadt_flags {
+	FADT_WBINVD = 1 << 0,
+	FADT_PROC_C1 = 1 << 2,
+	FADT_NO_PWR_BUTTON = 1 << 4, /* clear: the power button is a fixed feature */
+	FADT_NO_SLP_BUTTON = 1 << 5,
+	FADT_NO_FIX_RTC = 1 << 6, /* the alarm does not wake the machine */
+	FADT_TMR_VAL_EXT = 1 << 8,
+	FADT_RESET_REG_SUP = 1 << 10,
+};
+
+enum {
+	RESET_VALUE = 6,     /* full reset in the port 0xCF9 register */
+	CMOS_CENTURY = 0x32, /* RTC byte that holds the century */
+	C_STATE_NONE = 0xffff,
+};
+
+/* The registers by port number, as of ACPI 1.0. */
+static void write_fadt_ports(struct aml *a)
+{
+	u32(a, ACPI_PM1A_EVT);
+	u32(a, 0); /* PM1b */
+	u32(a, ACPI_PM1A_CNT);
+	u32(a, 0); /* PM1b */
+	u32(a, 0); /* PM2 */
+	u32(a, ACPI_PM_TMR);
+	u32(a, ACPI_GPE0);
+	u32(a, 0); /* GPE1 */
+	u8(a, ACPI_PM1_EVT_LEN);
+	u8(a, ACPI_PM1_CNT_LEN);
+	u8(a, 0); /* PM2 */
+	u8(a, ACPI_PM_TMR_LEN);
+	u8(a, ACPI_GPE0_LEN);
+	u8(a, 0); /* GPE1 */
+	u8(a, 0); /* GPE1 base */
+	u8(a, 0); /* CST_CNT */
+}
+
+/* The same by generic address, as of ACPI 2.0. */
+static void write_fadt_addresses(struct aml *a)
+{
+	enum { GAS_SIZE = 12 };
+
+	port_address(a, ACPI_PM1A_EVT, ACPI_PM1_EVT_LEN, ACCESS_WORD);
+	zeros(a, GAS_SIZE);
+	port_address(a, ACPI_PM1A_CNT, ACPI_PM1_CNT_LEN, ACCESS_WORD);
+	zeros(a, GAS_SIZE);
+	zeros(a, GAS_SIZE);
+	port_address(a, ACPI_PM_TMR, ACPI_PM_TMR_LEN, ACCESS_DWORD);
+	port_address(a, ACPI_GPE0, ACPI_GPE0_LEN, ACCESS_BYTE);
+	zeros(a, GAS_SIZE);
+	zeros(a, GAS_SIZE); /* sleep control register: hardware-reduced machines only */
+	zeros(a, GAS_SIZE); /* sleep status register */
+}
+
+/* Fixed ACPI description table (5.2.9). No SMI_CMD: the machine is always in ACPI mode. */
+static size_t write_fadt(struct aml *a, size_t facs, size_t dsdt)
+{
+	size_t start = table_begin(a, "FACP", 6);
+
+	u32(a, (uint32_t)address(facs));
+	u32(a, (uint32_t)address(dsdt));
+	u8(a, 0);
+	u8(a, 0); /* preferred power profile: unspecified */
+	u16(a, ACPI_SCI_GSI);
+	u32(a, 0); /* SMI_CMD */
+	u8(a, 0);  /* ACPI_ENABLE */
+	u8(a, 0);  /* ACPI_DISABLE */
+	u8(a, 0);  /* S4BIOS_REQ */
+	u8(a, 0);  /* PSTATE_CNT */
+	write_fadt_ports(a);
+	u16(a, C_STATE_NONE);
+	u16(a, C_STATE_NONE);
+	u16(a, 0);   /* FLUSH_SIZE: WBINVD works */
+	u16(a, 0);   /* FLUSH_STRIDE */
+	zeros(a, 2); /* DUTY_OFFSET, DUTY_WIDTH */
+	u8(a, 0);    /* DAY_ALRM */
+	u8(a, 0);    /* MON_ALRM */
+	u8(a, CMOS_CENTURY);
+	u16(a, IAPC_LEGACY_DEVICES | IAPC_8042 | IAPC_NO_VGA | IAPC_NO_ASPM);
+	u8(a, 0);
+	u32(a, FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLP_BUTTON | FADT_NO_FIX_RTC |
+		   FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP);
+	port_address(a, PCI_RESET_CONTROL, 1, ACCESS_BYTE);
+	u8(a, RESET_VALUE);
+	u16(a, 0); /* ARM_BOOT_ARCH */
+	u8(a, 3);  /* minor version: 6.3 */
+	u64(a, 0); /* X_FIRMWARE_CTRL: the 32-bit one holds */
+	u64(a, address(dsdt));
+	write_fadt_addresses(a);
+	u64(a, 0); /* hypervisor vendor identity */
+	table_end(a, start);
+	return start;
+}
+
+/* 5.2.12 */
+enum madt_type {
+	MADT_LAPIC = 0,
+	MADT_IOAPIC = 1,
+	MADT_OVERRIDE = 2,
+	MADT_LAPIC_NMI = 4,
+	MADT_X2APIC = 9,
+	MADT_X2APIC_NMI = 10,
+};
+enum {
+	MADT_PCAT_COMPAT = 1, /* there is an 8259 pair */
+	MADT_ENABLED = 1,
+	XAPIC_ID_MAX = 254,
+	MPS_INTI_ACTIVE_HIGH = 1, /* table 5.26 */
+	MPS_INTI_LEVEL = 3 << 2,
+};
+
+/* The _UID of the processor in the namespace is its index. */
+static void write_madt_cpu(struct aml *a, unsigned index, uint32_t apic_id)
+{
+	if (apic_id <= XAPIC_ID_MAX) {
+		u8(a, MADT_LAPIC);
+		u8(a, 8);
+		u8(a, (uint8_t)index);
+		u8(a, (uint8_t)apic_id);
+		u32(a, MADT_ENABLED);
+	} else {
+		u8(a, MADT_X2APIC);
+		u8(a, 16);
+		u16(a, 0);
+		u32(a, apic_id);
+		u32(a, MADT_ENABLED);
+		u32(a, index);
+	}
+}
+
+static void write_madt_override(struct aml *a, uint8_t irq, uint32_t gsi, uint16_t flags)
+{
+	u8(a, MADT_OVERRIDE);
+	u8(a, 10);
+	u8(a, 0); /* ISA */
+	u8(a, irq);
+	u32(a, gsi);
+	u16(a, flags);
+}
+
+/* NMI at LINT1 of every processor. */
+static void write_madt_nmi(struct aml *a, bool x2apic)
+{
+	u8(a, MADT_LAPIC_NMI);
+	u8(a, 6);
+	u8(a, 0xff); /* all processors */
+	u16(a, 0);   /* as the bus has it: edge */
+	u8(a, 1);    /* LINT1 */
+	if (!x2apic)
+		return;
+	u8(a, MADT_X2APIC_NMI);
+	u8(a, 12);
+	u16(a, 0);
+	u32(a, 0xffffffff);
+	u8(a, 1);
+	zeros(a, 3);
+}
+
+/* Multiple APIC description table (5.2.12). */
+static size_t write_madt(struct vm *vm, struct aml *a)
+{
+	size_t start = table_begin(a, "APIC", 5);
+	bool x2apic = false;
+
+	u32(a, (uint32_t)MEMMAP_LAPIC);
+	u32(a, MADT_PCAT_COMPAT);
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		write_madt_cpu(a, i, vm->vcpus[i]->apic_id);
+		x2apic |= vm->vcpus[i]->apic_id > XAPIC_ID_MAX;
+	}
+	u8(a, MADT_IOAPIC);
+	u8(a, 12);
+	u8(a, 0); /* IOAPICID at reset */
+	u8(a, 0);
+	u32(a, (uint32_t)MEMMAP_IOAPIC);
+	u32(a, 0); /* first GSI */
+	write_madt_override(a, 0, 2, 0);
+	write_madt_override(a, ACPI_SCI_GSI, ACPI_SCI_GSI, MPS_INTI_ACTIVE_HIGH | MPS_INTI_LEVEL);
+	write_madt_nmi(a, x2apic);
+	table_end(a, start);
+	return start;
+}
+
+/* PCI Express memory-mapped configuration space (PCI Firmware Specification 3.0, 4.1.2). */
+static size_t write_mcfg(struct aml *a)
+{
+	size_t start = table_begin(a, "MCFG", 1);
+
+	zeros(a, 8);
+	u64(a, PCI_ECAM_BASE);
+	u16(a, 0);				   /* segment group */
+	u8(a, 0);				   /* first bus */
+	u8(a, (uint8_t)(PCI_ECAM_SIZE / MIB - 1)); /* last */
+	u32(a, 0);
+	table_end(a, start);
+	return start;
+}
+
+static size_t write_xsdt(struct aml *a, const size_t *tables, unsigned count)
+{
+	size_t start = table_begin(a, "XSDT", 1);
+
+	for (unsigned i = 0; i < count; i++)
+		u64(a, address(tables[i]));
+	table_end(a, start);
+	return start;
+}
+
+/* Root system description pointer (5.2.5.3), whose place is the start of the buffer. */
+enum rsdp { RSDP_CHECKSUM = 8, RSDP_V1_SIZE = 20, RSDP_EXT_CHECKSUM = 32, RSDP_SIZE = 36 };
+
+static void write_rsdp(struct aml *a, size_t xsdt)
+{
+	struct aml at_start = {.buf = a->buf, .cap = RSDP_SIZE};
+
+	aml_bytes(&at_start, "RSD PTR ", 8);
+	u8(&at_start, 0);
+	aml_bytes(&at_start, OEM_ID, 6);
+	u8(&at_start, 2);  /* revision: has an XSDT */
+	u32(&at_start, 0); /* no RSDT */
+	u32(&at_start, RSDP_SIZE);
+	u64(&at_start, address(xsdt));
+	checksum(a, 0, RSDP_V1_SIZE, RSDP_CHECKSUM);
+	checksum(a, 0, RSDP_SIZE, RSDP_EXT_CHECKSUM);
+}
+
+static void write_all(struct vm *vm, struct aml *a)
+{
+	size_t dsdt, facs, tables[3];
+
+	zeros(a, RSDP_SIZE);
+	facs = write_facs(a);
+	dsdt = write_dsdt(vm, a);
+	tables[0] = write_fadt(a, facs, dsdt);
+	tables[1] = write_madt(vm, a);
+	tables[2] = write_mcfg(a);
+	write_rsdp(a, write_xsdt(a, tables, ARRAY_LEN(tables)));
+}
+
+int acpi_tables_build(struct vm *vm, uint64_t *rsdp, struct errmsg *e)
+{
+	struct aml a = {.cap = TABLES_SIZE};
+	int err = OK;
+
+	a.buf = heap_zalloc(TABLES_SIZE);
+	if (!a.buf)
+		return err_set(e, ERR_NOMEM, "ACPI tables: out of memory");
+	write_all(vm, &a);
+	if (a.overflow)
+		err = err_set(e, ERR_NOSPACE, "ACPI tables: more than %d KiB", TABLES_SIZE / 1024);
+	if (!err)
+		err = gmem_write(vm, gpa(MEMMAP_BIOS), a.buf, a.len);
+	if (err && !a.overflow)
+		err_set(e, err, "ACPI tables: cannot write guest memory: %s", error_text(err));
+	heap_free(a.buf);
+	*rsdp = MEMMAP_BIOS;
+	return err;
+}

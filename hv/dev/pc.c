@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The PC at power-on: tables, memory map, payload. */
+#include "hv/dev/pc.h"
+
+#include "hv/core/boot_linux.h"
+#include "hv/core/payload.h"
+#include "hv/dev/acpi_tables.h"
+
+static int find_payload(const char *what, const char *name, struct payload *out, struct errmsg *e)
+{
+	if (payload_find(name, out))
+		return OK;
+	return err_set(e, ERR_NOENT, "/boot: %s '%s' is not on the boot volume", what, name);
+}
+
+static int boot_linux(struct vm *vm, uint64_t rsdp, struct errmsg *e)
+{
+	struct payload kernel, initrd = {.data = NULL};
+	struct e820_entry map[E820_MAX];
+	unsigned entries = e820_build(vm->config.memory, map);
+	struct linux_payload p;
+	int err = find_payload("kernel", vm->config.kernel, &kernel, e);
+
+	if (!err && vm->config.initrd[0])
+		err = find_payload("initrd", vm->config.initrd, &initrd, e);
+	if (err)
+		return err;
+	p = (struct linux_payload){
+	    .kernel = kernel.data,
+	    .kernel_size = kernel.size,
+	    .initrd = initrd.data,
+	    .initrd_size = initrd.data ? initrd.size : 0,
+	    .cmdline = vm->config.cmdline,
+	};
+	return boot_linux_load(vm, &p, rsdp, map, entries, &vm->vcpus[0]->state, e);
+}
+
+int pc_boot(struct vm *vm, struct errmsg *e)
+{
+	uint64_t rsdp;
+	int err = acpi_tables_build(vm, &rsdp, e);
+
+	if (err || vm->config.boot == BOOT_NONE)
+		return err;
+	return boot_linux(vm, rsdp, e);
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The virtio block device (virtio 1.2, section 5.2) on a block device of the
+ * host: the model, and the acceptance of requests.
+ *
+ * A request is taken from the ring in the thread that notified, and submitted
+ * there. There is one for each descriptor that can be a head, so that nothing
+ * is allocated on the way and none waits for another.
+ */
+#include "hv/dev/virtio_blk.h"
+
+#include <string.h>
+#include "hv/core/vm.h"
+#include "hv/dev/virtio_blk_impl.h"
+#include "hv/lib/cursor.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+
+int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
+
+/* Feature bits, 5.2.3 */
+#define VIRTIO_BLK_F_SIZE_MAX BIT(1)
+#define VIRTIO_BLK_F_SEG_MAX  BIT(2)
+#define VIRTIO_BLK_F_RO	      BIT(5)
+#define VIRTIO_BLK_F_BLK_SIZE BIT(6)
+#define VIRTIO_BLK_F_FLUSH    BIT(9)
+#define VIRTIO_BLK_F_DISCARD  BIT(13)
+
+/* struct virtio_blk_config, 5.2.4 */
+enum vblk_config {
+	VBLK_CONFIG_CAPACITY = 0,
+	VBLK_CONFIG_SIZE_MAX = 8,
+	VBLK_CONFIG_SEG_MAX = 12,
+	VBLK_CONFIG_BLK_SIZE = 20,
+	VBLK_CONFIG_MAX_DISCARD_SECTORS = 36,
+	VBLK_CONFIG_MAX_DISCARD_SEG = 40,
+	VBLK_CONFIG_DISCARD_SECTOR_ALIGNMENT = 44,
+};
+/* struct virtio_blk_req, 5.2.6 */
+enum vblk_type {
+	VBLK_T_IN = 0,
+	VBLK_T_OUT = 1,
+	VBLK_T_FLUSH = 4,
+	VBLK_T_GET_ID = 8,
+	VBLK_T_DISCARD = 11,
+};
+enum vblk_header { HEADER_TYPE = 0, HEADER_SECTOR = 8, HEADER_SIZE = 16 };
+/* struct virtio_blk_discard_write_zeroes */
+enum vblk_discard {
+	DISCARD_SECTOR = 0,
+	DISCARD_NUM_SECTORS = 8,
+	DISCARD_FLAGS = 12,
+	DISCARD_SIZE = 16
+};
+enum { VBLK_DISCARD_MAX = 1 << 22 }; /* sectors */
+
+static struct vblk *vblk_of(struct virtio_dev *v)
+{
+	return CONTAINER_OF(v, struct vblk, v);
+}
+
+static bool is_write(const struct vblk_req *r)
+{
+	return r->op == BLK_WRITE || r->op == BLK_DISCARD;
+}
+
+/* --- accepting ------------------------------------------------------------------ */
+
+/* Verdict of a handler: a status for the guest at once, or the request is under way. */
+enum { VBLK_UNDER_WAY = -1 };
+
+static int accept_transfer(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	struct vblk *b = r->b;
+
+	if (r->op == BLK_WRITE)
+		vblk_take_data(r, c->seg, c->nread, HEADER_SIZE, c->read_len - HEADER_SIZE);
+	else
+		vblk_take_data(r, c->seg + c->nread, c->nwrite, 0, c->write_len - 1);
+	r->sector = sector;
+	r->left = r->op == BLK_WRITE ? c->read_len - HEADER_SIZE : c->write_len - 1;
+	r->written = r->op == BLK_WRITE ? 0 : r->left;
+	if (r->op == BLK_WRITE && b->read_only)
+		return VBLK_S_IOERR;
+	/* SIZE_MAX and SEG_MAX together bound a request, and with it the wait for it. */
+	if (r->left == 0 || r->left % SECTOR_SIZE ||
+	    r->left > (uint64_t)VBLK_SIZE_MAX * VBLK_SEG_MAX ||
+	    !range_in(sector, r->left / SECTOR_SIZE, b->st.capacity))
+		return VBLK_S_IOERR;
+	return VBLK_UNDER_WAY;
+}
+
+/* Offered always, so that a guest can move to a host whose disk has no cache to flush. */
+static int accept_flush(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	return r->b->backend->has_flush ? VBLK_UNDER_WAY : VBLK_S_OK;
+}
+
+static int accept_get_id(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	struct vblk *b = r->b;
+
+	r->written = VBLK_ID_BYTES;
+	if (c->write_len < VBLK_ID_BYTES + 1 ||
+	    vring_scatter(&b->v.vq[0], c, 0, b->id, VBLK_ID_BYTES))
+		return VBLK_S_IOERR;
+	return VBLK_S_OK;
+}
+
+/* A hint: where the host's disk cannot do it, as after a restore elsewhere, nothing is done. */
+static int accept_discard(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	struct vblk *b = r->b;
+	uint8_t range[DISCARD_SIZE];
+	uint32_t sectors;
+
+	if (!(b->st.virtio.driver_features & VIRTIO_BLK_F_DISCARD))
+		return VBLK_S_UNSUPP;
+	if (b->read_only || c->read_len != HEADER_SIZE + DISCARD_SIZE ||
+	    vring_gather(&b->v.vq[0], c, HEADER_SIZE, range, sizeof(range)))
+		return VBLK_S_IOERR;
+	if (get_le32(range + DISCARD_FLAGS))
+		return VBLK_S_UNSUPP; /* 5.2.6.2: no flag is for DISCARD */
+	r->sector = get_le64(range + DISCARD_SECTOR);
+	sectors = get_le32(range + DISCARD_NUM_SECTORS);
+	if (!sectors || sectors > VBLK_DISCARD_MAX || !range_in(r->sector, sectors, b->st.capacity))
+		return VBLK_S_IOERR;
+	r->left = (uint64_t)sectors * SECTOR_SIZE;
+	return b->backend->has_discard ? VBLK_UNDER_WAY : VBLK_S_OK;
+}
+
+static const struct vblk_handler {
+	uint32_t type;
+	enum blk_op op; /* if it goes to the host's disk */
+	int (*accept)(struct vblk_req *r, const struct vring_chain *c, uint64_t sector);
+} vblk_handlers[] = {
+    {VBLK_T_IN, BLK_READ, accept_transfer},
+    {VBLK_T_OUT, BLK_WRITE, accept_transfer},
+    {VBLK_T_FLUSH, BLK_FLUSH, accept_flush},
+    {VBLK_T_GET_ID, BLK_FLUSH, accept_get_id},
+    {VBLK_T_DISCARD, BLK_DISCARD, accept_discard},
+};
+
+/* The last byte that the device may write (5.2.6.4). */
+static gpa_t status_address(const struct vring_chain *c)
+{
+	const struct vring_seg *last = &c->seg[c->nread + c->nwrite - 1];
+
+	return gpa_add(last->addr, last->len - 1);
+}
+
+/* All but the arrays, which are large and filled as needed. */
+static void request_init(struct vblk_req *r, struct vblk *b, const struct vring_chain *c)
+{
+	r->b = b;
+	r->head = c->head;
+	r->status = VBLK_S_OK;
+	r->status_addr = status_address(c);
+	r->sector = r->left = r->written = 0;
+	r->bounced = false;
+	r->nseg = r->seg_index = r->seg_off = 0;
+	r->nsg = r->nmaps = 0;
+}
+
+static void enlist(struct vblk *b, struct vblk_req *r)
+{
+	vblk_active_add(b, 1);
+	list_push_back(is_write(r) && b->epoch != EPOCH_RAISED ? &b->gated : &b->ready, &r->link);
+}
+
+static int accept_by_type(struct vblk_req *r, const struct vring_chain *c, const uint8_t *header)
+{
+	uint32_t type = get_le32(header + HEADER_TYPE);
+
+	for (unsigned i = 0; i < ARRAY_LEN(vblk_handlers); i++) {
+		if (vblk_handlers[i].type != type)
+			continue;
+		r->op = vblk_handlers[i].op;
+		return vblk_handlers[i].accept(r, c, get_le64(header + HEADER_SECTOR));
+	}
+	return VBLK_S_UNSUPP;
+}
+
+/* v.lock held. */
+static int64_t vblk_accept(struct virtio_dev *v, unsigned q, struct vring_chain *c)
+{
+	struct vblk *b = vblk_of(v);
+	struct vblk_req *r = &b->req[c->head];
+	uint8_t header[HEADER_SIZE], status;
+	int verdict;
+
+	if (c->read_len < HEADER_SIZE || c->write_len < 1 ||
+	    vring_gather(&v->vq[q], c, 0, header, sizeof(header))) {
+		v->vq[q].error = "a request without header or status byte";
+		return VIRTIO_BROKEN;
+	}
+	request_init(r, b, c);
+	verdict = accept_by_type(r, c, header);
+	if (verdict == VBLK_UNDER_WAY) {
+		enlist(b, r);
+		return VIRTIO_PENDING;
+	}
+	status = (uint8_t)verdict;
+	b->stat_errors += status != VBLK_S_OK;
+	if (gmem_write(v->vm, r->status_addr, &status, 1)) {
+		v->vq[q].error = "a status byte that is not in RAM";
+		return VIRTIO_BROKEN;
+	}
+	return status == VBLK_S_OK ? (int64_t)r->written + 1 : 1;
+}
+
+/* --- submitting ----------------------------------------------------------------- */
+
+/* Moves all of from to the end of to. */
+static void splice(struct list *to, struct list *from)
+{
+	struct list *n;
+
+	while ((n = list_pop_front(from)))
+		list_push_back(to, n);
+}
+
+static void advance_all(struct list *batch)
+{
+	struct list *n;
+
+	while ((n = list_pop_front(batch)))
+		vblk_advance(LIST_ENTRY(n, struct vblk_req, link), false);
+}
+
+/* The gated requests go on, or fail, as the hook says. No lock held. */
+static void raise_epoch(struct vblk *b)
+{
+	int (*hook)(struct vm *, struct blk_dev *) = virtio_blk_before_first_write;
+	int err = hook ? hook(b->v.vm, b->backend) : OK;
+	struct list batch;
+	struct list *n;
+
+	list_init(&batch);
+	if (err)
+		log_warn("vm %s: %s: no write before the disk's epoch is raised: %s",
+		    b->v.vm->config.name, b->v.dev->name, error_text(err));
+	mutex_lock(&b->v.lock);
+	b->epoch = err ? EPOCH_ARMED : EPOCH_RAISED;
+	splice(&batch, &b->gated);
+	mutex_unlock(&b->v.lock);
+	while (err && (n = list_pop_front(&batch))) {
+		struct vblk_req *r = LIST_ENTRY(n, struct vblk_req, link);
+
+		r->status = VBLK_S_IOERR;
+		(void)vblk_finish(r); /* it never owned the bounce buffer */
+	}
+	advance_all(&batch);
+}
+
+/* Submits what was accepted. Not from a completion: the hook waits for the disk. No lock held. */
+static void submit_ready(struct vblk *b)
+{
+	struct list batch;
+	bool hook;
+
+	list_init(&batch);
+	mutex_lock(&b->v.lock);
+	splice(&batch, &b->ready);
+	hook = b->epoch == EPOCH_ARMED && !list_empty(&b->gated);
+	if (hook)
+		b->epoch = EPOCH_RAISING;
+	mutex_unlock(&b->v.lock);
+	advance_all(&batch);
+	if (hook)
+		raise_epoch(b);
+}
+
+static void vblk_notify(struct virtio_dev *v, unsigned q)
+{
+	mutex_lock(&v->lock);
+	virtio_process(v, q, NULL, vblk_accept);
+	mutex_unlock(&v->lock);
+	submit_ready(vblk_of(v));
+}
+
+static void vblk_work(struct virtio_dev *v)
+{
+	vblk_notify(v, 0);
+}
+
+static void vblk_drain(struct virtio_dev *v)
+{
+	struct vblk *b = vblk_of(v);
+	uint64_t flags = spin_lock(&b->slock);
+
+	while (b->active)
+		flags = waitq_wait(&b->idle, &b->slock, flags);
+	spin_unlock(&b->slock, flags);
+}
+
+static const struct virtio_ops vblk_ops = {
+    .notify = vblk_notify,
+    .drain = vblk_drain,
+    .work = vblk_work,
+};
+
+/* --- the model
+ * ------------------------------------------------------------------------------------ */
+
+static void arm_epoch(struct vblk *b)
+{
+	mutex_lock(&b->v.lock);
+	b->epoch = EPOCH_ARMED;
+	mutex_unlock(&b->v.lock);
+}
+
+static void fill_config(struct vblk *b)
+{
+	memset(b->config, 0, sizeof(b->config));
+	put_le64(b->config + VBLK_CONFIG_CAPACITY, b->st.capacity);
+	put_le32(b->config + VBLK_CONFIG_SIZE_MAX, VBLK_SIZE_MAX);
+	put_le32(b->config + VBLK_CONFIG_SEG_MAX, VBLK_SEG_MAX);
+	put_le32(b->config + VBLK_CONFIG_BLK_SIZE, SECTOR_SIZE);
+	put_le32(b->config + VBLK_CONFIG_MAX_DISCARD_SECTORS, VBLK_DISCARD_MAX);
+	put_le32(b->config + VBLK_CONFIG_MAX_DISCARD_SEG, 1);
+	put_le32(b->config + VBLK_CONFIG_DISCARD_SECTOR_ALIGNMENT, 1);
+}
+
+static int vblk_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
+{
+	static const uint16_t queue_size[] = {VBLK_QUEUE_SIZE};
+	struct blk_dev *backend = blk_find(cfg->backend);
+	struct virtio_desc desc = {
+	    .id = VIRTIO_ID_BLOCK,
+	    .class_code = 0x010000, /* mass storage, SCSI: what drivers have come to expect */
+	    .features = VIRTIO_BLK_F_SIZE_MAX | VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE |
+			VIRTIO_BLK_F_FLUSH,
+	    .accepts = VIRTIO_BLK_F_RO | VIRTIO_BLK_F_DISCARD,
+	    .config_len = VBLK_CONFIG_SIZE,
+	    .nqueues = 1,
+	    .queue_size = queue_size,
+	};
+	struct vblk *b;
+
+	if (!backend)
+		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
+	b = heap_zalloc(sizeof(*b));
+	dev->priv = b;
+	if (!b)
+		return err_set(e, ERR_NOMEM, "no memory");
+	b->bounce = heap_alloc(VBLK_BOUNCE_BYTES);
+	if (!b->bounce)
+		return err_set(e, ERR_NOMEM, "no memory");
+	dev->state = &b->st;
+	b->backend = backend;
+	b->read_only = cfg->read_only || backend->read_only;
+	b->st.capacity = backend->nsectors;
+	memcpy(b->id, cfg->serial, strnlen(cfg->serial, VBLK_ID_BYTES));
+	list_init(&b->ready);
+	list_init(&b->gated);
+	list_init(&b->bounce_waiters);
+	spinlock_init(&b->slock, RANK_DEV_SPIN);
+	waitq_init(&b->idle);
+	fill_config(b);
+	desc.config = b->config;
+	desc.features |= b->read_only ? VIRTIO_BLK_F_RO : 0;
+	desc.features |= backend->has_discard && !b->read_only ? VIRTIO_BLK_F_DISCARD : 0;
+	return virtio_create(&b->v, dev, cfg, &desc, &vblk_ops, &b->st.virtio, b->st.queue, e);
+}
+
+static void vblk_destroy(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+
+	if (!b)
+		return;
+	virtio_destroy(&b->v);
+	heap_free(b->bounce);
+	heap_free(b);
+	dev->priv = dev->state = NULL;
+}
+
+static void vblk_reset(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+
+	virtio_reset(&b->v);
+	b->st.capacity = b->backend->nsectors;
+	fill_config(b);
+	arm_epoch(b);
+}
+
+/* Requests in flight are waited for, so that the state lists none. */
+static void vblk_quiesce(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+
+	virtio_quiesce(&b->v);
+	arm_epoch(b);
+}
+
+/* Requests that a saved state lists as in flight are done (again) first. v.lock held. */
+static void replay(struct vblk *b)
+{
+	struct virtio_dev *v = &b->v;
+	struct vring *vr = &v->vq[0];
+	uint16_t old_used = vr->st->used_idx;
+
+	for (uint16_t head = 0; head < vr->st->size && virtio_running(v, 0); head++) {
+		int64_t written;
+		int err;
+
+		if (!bitmap_test(vr->st->inflight, head))
+			continue;
+		err = vring_fetch(vr, head, &v->chain);
+		written = err ? VIRTIO_BROKEN : vblk_accept(v, 0, &v->chain);
+		if (written >= 0 && vring_push(vr, head, (uint32_t)written))
+			written = VIRTIO_BROKEN;
+		if (written == VIRTIO_BROKEN)
+			virtio_broken(v, 0);
+	}
+	virtio_signal(v, 0, old_used);
+}
+
+static void vblk_resume(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+	bool was_paused;
+
+	mutex_lock(&b->v.lock);
+	was_paused = b->v.paused;
+	b->v.paused = false;
+	if (was_paused)
+		replay(b);
+	mutex_unlock(&b->v.lock);
+	virtio_resume(&b->v);
+}
+
+static int vblk_check(const struct device *dev, const void *state, struct errmsg *e)
+{
+	const struct vblk *b = dev->priv;
+	const struct vblk_state *st = state;
+
+	if (st->capacity > b->backend->nsectors)
+		return err_set(e, ERR_RANGE,
+		    "capacity: disk '%s' has %llu sectors, the guest's has %llu", b->backend->name,
+		    (unsigned long long)b->backend->nsectors, (unsigned long long)st->capacity);
+	return virtio_check(&b->v, &st->virtio, st->queue, e);
+}
+
+static void vblk_loaded(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+
+	virtio_loaded(&b->v);
+	fill_config(b);
+	arm_epoch(b);
+}
+
+static const struct state_field vblk_fields[] = {
+    VIRTIO_STATE_FIELDS(struct vblk_state, virtio),
+    VRING_STATE_FIELDS(struct vblk_state, queue[0], "queue0"),
+    STATE_INT(struct vblk_state, capacity, "capacity", UINT64_MAX / SECTOR_SIZE,
+	"size that the guest sees, in sectors of 512 bytes"),
+    STATE_END,
+};
+
+DEVICE_MODEL(vblk_model) = {
+    .compatible = "amber,virtio-blk",
+    .version = 1,
+    .class = DEVCLASS_CONFIG,
+    .doc = "virtio 1.2 block device",
+    .state_size = sizeof(struct vblk_state),
+    .fields = vblk_fields,
+    .create = vblk_create,
+    .destroy = vblk_destroy,
+    .reset = vblk_reset,
+    .quiesce = vblk_quiesce,
+    .resume = vblk_resume,
+    .check = vblk_check,
+    .loaded = vblk_loaded,
+};

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the snapshot engine wants to know of a guest's disk before it changes. */
+#ifndef AMBER_DEV_VIRTIO_BLK_H
+#define AMBER_DEV_VIRTIO_BLK_H
+
+struct vm;
+struct blk_dev;
+
+/*
+ * Called before the guest's first write or discard after the machine was
+ * created, reset, paused (hence: saved) or restored, so that the disk's write
+ * epoch can be raised and flushed first. Thread context, no lock of the device
+ * held; it may wait for the disk. OK: the write goes on, and the hook is not called again
+ * until the next of these events. An error: the writes that waited fail, and the
+ * next one asks again. NULL: nobody wants to know.
+ */
+extern int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
+
+#endif

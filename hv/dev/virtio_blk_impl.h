@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Between the two halves of the virtio block device: virtio_blk.c takes requests
+ * from the ring and is the model, virtio_blk_io.c carries them out.
+ *
+ * Life of a request: vblk_accept() under the lock -> 'ready', or 'gated' while
+ * the write epoch is being raised -> vblk_advance() with nobody else knowing of
+ * it, part by part -> vblk_finish() under the lock.
+ */
+#ifndef AMBER_DEV_VIRTIO_BLK_IMPL_H
+#define AMBER_DEV_VIRTIO_BLK_IMPL_H
+
+#include "hv/block/block.h"
+#include "hv/dev/virtio_pci.h"
+
+enum vblk_status { VBLK_S_OK = 0, VBLK_S_IOERR = 1, VBLK_S_UNSUPP = 2 };
+enum { VBLK_ID_BYTES = 20, VBLK_CONFIG_SIZE = 60 };
+
+enum {
+	VBLK_QUEUE_SIZE = 64,
+	/* With header and status a chain just fills the queue; the host takes it in one piece. */
+	VBLK_SEG_MAX = VBLK_QUEUE_SIZE - 2,
+	VBLK_SIZE_MAX = 1024 * 1024,
+	VBLK_BOUNCE_BYTES = 32 * 1024,
+};
+
+struct vblk_state {
+	struct virtio_state virtio;
+	struct vring_state queue[1];
+	uint64_t capacity;
+};
+
+struct vblk_req {
+	struct vblk *b;
+	struct list link;
+	uint16_t head;
+	uint8_t status; /* enum vblk_status */
+	bool bounced;
+	enum blk_op op;
+	uint32_t phase; /* enum vblk_phase, atomic */
+	gpa_t status_addr;
+	uint64_t sector;  /* of the next part */
+	uint64_t left;	  /* bytes, this part and those after it */
+	uint64_t written; /* bytes that the guest gets on success, without the status */
+	/* the guest's buffers, and how far they are used up */
+	unsigned nseg, seg_index;
+	uint32_t seg_off;
+	struct vring_seg seg[VBLK_QUEUE_SIZE];
+	/* the part under way */
+	struct blk_req blk;
+	unsigned nsg, nmaps;
+	struct sg sg[BLK_MAX_SG];
+	uint8_t map_count[BLK_MAX_SG]; /* pieces of each gmem_dma_map() */
+};
+
+/* Who goes on after a part: the submitter, if it completed before blk_submit() returned. */
+enum vblk_phase { PHASE_SUBMITTING, PHASE_SUBMITTED, PHASE_DONE };
+
+/* Of the disk's write epoch. */
+enum vblk_epoch { EPOCH_ARMED, EPOCH_RAISING, EPOCH_RAISED };
+
+struct vblk {
+	struct vblk_state st;
+	struct virtio_dev v;
+	struct blk_dev *backend;
+	bool read_only;
+	uint8_t id[VBLK_ID_BYTES];
+	uint8_t config[VBLK_CONFIG_SIZE];
+	/* protected by v.lock: */
+	struct list ready, gated;
+	enum vblk_epoch epoch;
+	uint64_t stat_errors;	   /* requests that the guest saw fail */
+	uint64_t stat_host_errors; /* atomic: parts that the host's disk failed */
+	/* protected by slock, rank RANK_DEV_SPIN: */
+	struct spinlock slock;
+	unsigned active; /* requests accepted and not finished */
+	struct waitq idle;
+	struct vblk_req *bounce_owner;
+	struct list bounce_waiters;
+	uint8_t *bounce; /* the owner's */
+	struct vblk_req req[VBLK_QUEUE_SIZE];
+};
+
+/* Keeps len bytes from off of the n buffers at seg as the request's data. */
+void vblk_take_data(
+    struct vblk_req *r, const struct vring_seg *seg, unsigned n, uint64_t off, uint64_t len);
+/* Counts n (1 or -1) more requests under way. Any lock of lower rank than slock. */
+void vblk_active_add(struct vblk *b, int n);
+/*
+ * Takes a request as far as it goes without waiting, to its end if the disk is
+ * that fast; completed says that a part of it has just ended. Thread context, no lock held.
+ */
+void vblk_advance(struct vblk_req *r, bool completed);
+/*
+ * Returns the request to the guest with r->status. No lock held. Returns the one
+ * that got its bounce buffer and is to be advanced, if any.
+ */
+struct vblk_req *vblk_finish(struct vblk_req *r);
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's store: finding it, sharing it, write epochs, which machines are frozen. */
+#include "hv/snapshot/engine.h"
+
+#include <string.h>
+#include "hv/block/block.h"
+#include "hv/block/guids.h"
+#include "hv/core/vtimer.h"
+#include "hv/dev/virtio_blk.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/log.h"
+#include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/store_blk.h"
+
+static struct mutex lock; /* protects the store: one caller at a time */
+static struct store *store;
+static struct errmsg why_not; /* if there is no store */
+
+struct store *engine_lock(struct errmsg *e)
+{
+	mutex_lock(&lock);
+	if (store)
+		return store;
+	err_set(e, ERR_NOENT, "%s", why_not.text);
+	mutex_unlock(&lock);
+	return NULL;
+}
+
+void engine_unlock(void)
+{
+	mutex_unlock(&lock);
+}
+
+static struct blk_dev *find_partition(void)
+{
+	static const uint8_t type[16] = GUID_STORE_BYTES;
+	struct blk_dev *d;
+
+	for (unsigned i = 0; (d = blk_get(i)); i++)
+		if (memcmp(d->type_guid, type, sizeof(type)) == 0)
+			return d;
+	return NULL;
+}
+
+/* Unique enough for one machine's life: names, and when it happened. */
+void engine_make_id(uint8_t id[16])
+{
+	uint64_t parts[2] = {wall_time(), time_now() * 0x9e3779b97f4a7c15ULL};
+
+	memcpy(id, parts, 16);
+	id[6] = (uint8_t)((id[6] & 0x0f) | 0x80); /* RFC 9562: version 8, variant 1 */
+	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+}
+
+static int open_store(struct blk_dev *d, struct errmsg *e)
+{
+	struct store_io io;
+	uint8_t uuid[16];
+	int err = store_blk_io(d, &io);
+
+	if (err)
+		return err_set(e, err, "partition '%s': out of memory", d->name);
+	err = store_open(&io, true, &store, e);
+	if (err != ERR_NOENT)
+		return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
+	log_info("partition '%s': making an empty snapshot store", d->name);
+	engine_make_id(uuid);
+	err = store_format(&io, uuid, e);
+	if (!err)
+		err = store_open(&io, true, &store, e);
+	return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
+}
+
+/* Before a guest's first write after a boot or a save (see virtio_blk.h). */
+static int first_write(struct vm *vm, struct blk_dev *backend)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+	uint64_t epoch;
+	int err;
+
+	if (!s)
+		return OK; /* no store: no snapshot that could be put over this disk */
+	err = store_epoch_bump(s, backend->part_guid, &epoch, &e);
+	engine_unlock();
+	if (err)
+		log_error("vm '%s': disk '%s': cannot record that it changes: %s", vm->config.name,
+		    backend->label, e.text);
+	return err;
+}
+
+void engine_init(void)
+{
+	struct blk_dev *d = find_partition();
+
+	mutex_init(&lock, RANK_STORE);
+	if (!d)
+		err_set(&why_not, ERR_NOENT,
+		    "no snapshot store: no disk has a partition of type %s; make one with "
+		    "tools/mkimage or sgdisk",
+		    GUID_STORE_TEXT);
+	else if (open_store(d, &why_not))
+		log_error("snapshot store: %s", why_not.text);
+	virtio_blk_before_first_write = first_write;
+}
+
+/*
+ * A frozen machine has an odd epoch under its own UUID, as a disk has one under
+ * its partition's: raised once when it is frozen, once when it lives again.
+ */
+static int frozen_epoch(struct store *s, const struct vm_config *c, bool *frozen, struct errmsg *e)
+{
+	uint64_t epoch;
+	int err = store_epoch_get(s, c->uuid, &epoch, e);
+
+	*frozen = !err && (epoch & 1);
+	return err;
+}
+
+int engine_set_frozen(struct store *s, const struct vm_config *c, bool frozen, struct errmsg *e)
+{
+	uint64_t epoch;
+	bool now;
+	int err = frozen_epoch(s, c, &now, e);
+
+	if (err || now == frozen)
+		return err;
+	return store_epoch_bump(s, c->uuid, &epoch, e);
+}
+
+bool engine_is_frozen(const struct vm_config *c)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+	bool frozen;
+
+	if (!s)
+		return false;
+	if (frozen_epoch(s, c, &frozen, &e))
+		log_error("vm '%s': %s", c->name, e.text);
+	engine_unlock();
+	return frozen;
+}
+
+int engine_clear_frozen(const struct vm_config *c, struct errmsg *e)
+{
+	struct errmsg none;
+	struct store *s = engine_lock(&none);
+	int err;
+
+	if (!s)
+		return OK;
+	err = engine_set_frozen(s, c, false, e);
+	engine_unlock();
+	return err;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Freezing and thawing machines: the store of this host, saving a VM into it,
+ * restoring one from it. Console threads only (THREAD_XSTATE: it compresses);
+ * one at a time.
+ */
+#ifndef AMBER_SNAPSHOT_ENGINE_H
+#define AMBER_SNAPSHOT_ENGINE_H
+
+#include "hv/core/vm.h"
+#include "hv/snapshot/snapshot.h"
+
+/* done and total in bytes of RAM; false cancels. NULL is allowed everywhere. */
+typedef bool (*engine_progress)(void *ctx, uint64_t done, uint64_t total);
+
+/*
+ * Finds the reserved partition and opens its store; makes an empty one on a
+ * partition that has none. Without a partition, or with a damaged store, every
+ * function below fails with that reason and guests run all the same. Once.
+ */
+void engine_init(void);
+
+/* The store, locked, or NULL and the reason. Give it back with engine_unlock(). */
+struct store *engine_lock(struct errmsg *e);
+void engine_unlock(void);
+
+enum save_flags { SAVE_POWEROFF = 1 << 0, SAVE_REPLACE = 1 << 1 };
+
+struct save_result {
+	struct snap_info info;
+	uint64_t bytes;	   /* in the store, state tree included */
+	uint64_t pause_ns; /* how long the guest stood still; until now if it is frozen */
+};
+
+/*
+ * Saves a running or paused machine. It goes on afterwards as it was before,
+ * or stays frozen (SAVE_POWEROFF). On failure nothing has changed.
+ */
+int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress progress,
+    void *ctx, struct save_result *out, struct errmsg *e) MUST_CHECK;
+
+enum restore_flags {
+	RESTORE_PAUSED = 1 << 0,  /* stays paused afterwards */
+	RESTORE_ADVANCE = 1 << 1, /* VM time moves on by the wall time that passed since the save */
+};
+
+struct restore_result {
+	char vm[VM_NAME_MAX + 1];
+	uint64_t bytes;		/* of RAM loaded */
+	uint64_t first_insn_ns; /* from the call to the first vCPU that ran; 0 if paused */
+};
+
+/*
+ * Restores a machine, as 'as' if not NULL, in place of the one of that name.
+ * Everything is checked before that one is touched; on failure it goes on.
+ */
+int engine_restore(const char *name, const char *as, unsigned flags, engine_progress progress,
+    void *ctx, struct restore_result *out, struct errmsg *e) MUST_CHECK;
+
+/* True if the machine was saved with SAVE_POWEROFF and neither restored nor started since. */
+bool engine_is_frozen(const struct vm_config *c);
+/* It lives again: it will start at the next boot. */
+int engine_clear_frozen(const struct vm_config *c, struct errmsg *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by engine.c, save.c and restore.c. */
+#ifndef AMBER_SNAPSHOT_ENGINE_INT_H
+#define AMBER_SNAPSHOT_ENGINE_INT_H
+
+#include "hv/snapshot/engine.h"
+
+/* A new identifier. */
+void engine_make_id(uint8_t id[16]);
+/* Commits that the machine is frozen, or lives; the store is locked. */
+int engine_set_frozen(struct store *s, const struct vm_config *c, bool frozen,
+    struct errmsg *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Restoring a machine: everything is built and checked aside (I6); only then
+ * does the new machine take the old one's place.
+ */
+#include <string.h>
+#include "hv/block/block.h"
+#include "hv/core/gmem.h"
+#include "hv/core/vclock.h"
+#include "hv/lib/cursor.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/vm_tree.h"
+
+struct restore {
+	unsigned flags;
+	engine_progress progress;
+	void *ctx;
+	struct snap *snap;
+	struct vm_restore tree;
+	char name[VM_NAME_MAX + 1]; /* of the machine that results */
+	uint64_t loaded;
+};
+
+static struct blk_dev *find_by_guid(const uint8_t guid[16])
+{
+	struct blk_dev *d;
+
+	for (unsigned i = 0; (d = blk_get(i)); i++)
+		if (memcmp(d->part_guid, guid, 16) == 0)
+			return d;
+	return NULL;
+}
+
+/* A disk that was written since is not put under an older memory. */
+static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
+{
+	for (unsigned i = 0; i < snap_info(r->snap)->ndisks; i++) {
+		struct snap_disk d;
+		uint64_t now;
+		int err = snap_disk(r->snap, i, &d, e);
+
+		if (err)
+			return err;
+		if (!find_by_guid(d.guid))
+			return err_set(e, ERR_NOENT, "disk '%s' is not here", d.name);
+		err = store_epoch_get(s, d.guid, &now, e);
+		if (err)
+			return err;
+		if (now != d.epoch)
+			return err_set(e, ERR_STATE,
+			    "disk '%s' has been written since (epoch %llu, the snapshot has %llu)",
+			    d.name, (unsigned long long)now, (unsigned long long)d.epoch);
+	}
+	return OK;
+}
+
+/* For snap_ram_check(): RAM only where the machine has some. */
+static int range_is_ram(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e)
+{
+	struct restore *r = ctx;
+	struct gmem_range ranges[GMEM_MAX_RANGES];
+	unsigned n = gmem_ranges(r->tree.vm, ranges);
+
+	for (unsigned i = 0; i < n; i++)
+		if (addr >= ranges[i].start && range_in(addr - ranges[i].start, len, ranges[i].size))
+			return OK;
+	return err_set(
+	    e, ERR_CORRUPT, "RAM at 0x%llx, where the machine has none", (unsigned long long)addr);
+}
+
+static int load_ram(struct restore *r, struct errmsg *e)
+{
+	uint64_t total = snap_info(r->snap)->ram_bytes;
+	void *buf = heap_alloc(STORE_CHUNK);
+	uint32_t len;
+	gpa_t addr;
+	int err;
+
+	if (!buf)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	while ((err = snap_ram_next(r->snap, &addr, buf, &len, e)) == OK) {
+		err = gmem_write(r->tree.vm, addr, buf, len);
+		if (err) {
+			err_set(e, err, "RAM at 0x%llx, where the machine has none",
+			    (unsigned long long)addr.a);
+			break;
+		}
+		r->loaded += len;
+		if (r->progress && !r->progress(r->ctx, r->loaded, total)) {
+			err = err_set(e, ERR_CANCELLED, "cancelled");
+			break;
+		}
+		thread_yield();
+	}
+	heap_free(buf);
+	return err == ERR_NOENT ? OK : err;
+}
+
+/* Builds the machine aside from the open snapshot, state and RAM checked and in place. */
+static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
+{
+	void *fdt = NULL;
+	size_t size;
+	int err = check_disks(r, s, e);
+
+	if (!err)
+		err = snap_state(r->snap, &fdt, &size, e);
+	if (!err)
+		err = vm_tree_check(fdt, size, as, &r->tree, e);
+	heap_free(fdt);
+	if (err)
+		return err;
+	if (strcmp(r->tree.vm->config.name, r->name) != 0)
+		err = err_set(e, ERR_CORRUPT, "is of vm '%s', its state tree of '%s'", r->name,
+		    r->tree.vm->config.name);
+	if (!err)
+		err = snap_ram_check(r->snap, range_is_ram, r, e);
+	if (!err)
+		err = load_ram(r, e);
+	if (err)
+		vm_tree_done(&r->tree, false);
+	return err;
+}
+
+static int open_snapshot(struct restore *r, struct store *s, const char *name, struct errmsg *e)
+{
+	int err = snap_name_check(name, e);
+
+	return err ? err : snap_open(s, name, &r->snap, e);
+}
+
+/* Opens, checks and builds, with the store locked. */
+static int prepare(struct restore *r, const char *name, const char *as, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	int err;
+
+	if (!s)
+		return ERR_NOENT;
+	err = open_snapshot(r, s, name, e);
+	if (!err)
+		err = build_aside(r, s, as, e);
+	if (!err && (r->flags & RESTORE_ADVANCE)) {
+		uint64_t created = snap_info(r->snap)->created, now = wall_time();
+
+		r->tree.vm_time += now > created ? now - created : 0;
+	}
+	snap_close(r->snap);
+	engine_unlock();
+	return err;
+}
+
+/* The name of the machine that the snapshot is of. */
+static int name_of(const char *name, char out[VM_NAME_MAX + 1], struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	struct snap *sn;
+	int err;
+
+	if (!s)
+		return ERR_NOENT;
+	err = snap_name_check(name, e);
+	if (!err)
+		err = snap_open(s, name, &sn, e);
+	if (!err) {
+		str_copy(out, VM_NAME_MAX + 1, snap_info(sn)->vm);
+		snap_close(sn);
+	}
+	engine_unlock();
+	return err;
+}
+
+static int thaw(struct restore *r, uint64_t started, struct restore_result *out, struct errmsg *e)
+{
+	struct vm *vm = r->tree.vm;
+	int err;
+
+	vm_tree_load(&r->tree);
+	vm_tree_done(&r->tree, true);
+	vm_publish(vm); /* the old one is gone from here on */
+	err = engine_clear_frozen(&vm->config, e);
+	if (err)
+		return err;
+	if (r->flags & RESTORE_PAUSED)
+		return OK;
+	err = vm_resume(vm, e);
+	if (err)
+		return err;
+	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE))
+		thread_yield();
+	out->first_insn_ns = vm->resumed_at - started;
+	return OK;
+}
+
+int engine_restore(const char *name, const char *as, unsigned flags, engine_progress progress,
+    void *ctx, struct restore_result *out, struct errmsg *e)
+{
+	struct restore r = {.flags = flags, .progress = progress, .ctx = ctx};
+	uint64_t started = time_now();
+	struct errmsg ignored;
+	struct vm *old = NULL;
+	bool was_running = false;
+	int err = name_of(name, r.name, e);
+
+	*out = (struct restore_result){.bytes = 0};
+	if (!err && as)
+		str_copy(r.name, sizeof(r.name), as);
+	if (!err) {
+		/* It stands still while the disks' epochs are compared, and goes on if they differ. */
+		old = vm_find(r.name);
+		was_running = old && vm_pause(old, &ignored) == OK;
+		err = prepare(&r, name, as, e);
+	}
+	if (!err) {
+		out->bytes = r.loaded;
+		str_copy(out->vm, sizeof(out->vm), r.name);
+		err = thaw(&r, started, out, e);
+	} else if (was_running && vm_resume(old, &ignored)) {
+		log_error("vm '%s': %s", r.name, ignored.text);
+	}
+	return err ? err_prefix(e, err, "snapshot '%s'", name) : OK;
+}

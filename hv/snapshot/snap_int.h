@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the snapshot files share: catalog records. Not for anybody else. */
+#ifndef AMBER_SNAPSHOT_SNAP_INT_H
+#define AMBER_SNAPSHOT_SNAP_INT_H
+
+#include "hv/snapshot/ram_stream.h"
+#include "hv/snapshot/snapshot.h"
+#include "hv/snapshot/store_int.h"
+
+struct snap {
+	struct list link; /* store->open_snaps */
+	struct store *store;
+	struct snap_info info;
+	struct stream_reader state, ram;
+};
+
+/* A catalog record; the values are checked, the objects not looked at. */
+int catalog_decode(const uint8_t *data, uint32_t len, struct snap_info *out, struct errmsg *e);
+/* The record of a name. ERR_NOENT (no message): *key is where it would go. */
+int catalog_find(struct store *s, const char *name, struct store_key *key, struct snap_info *info,
+    struct errmsg *e);
+/*
+ * In one commit: the snapshot with its two complete objects appears, and the one that it
+ * replaces goes; then what that took is given back.
+ */
+int catalog_publish(struct store *s, const struct snap_info *info, bool replace, struct errmsg *e);
+/* One disk record of a state object. */
+int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
+    struct errmsg *e);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Saving and reading one snapshot: the state stream, the RAM stream, and the record over both. */
+#include "hv/snapshot/snapshot.h"
+
+#include <string.h>
+
+#include "hv/lib/crc32c.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/state.h"
+#include "hv/mm/mm.h"
+#include "hv/snapshot/snap_int.h"
+
+/* --- saving ------------------------------------------------------------------------------ */
+
+struct snap_writer {
+	struct store *store;
+	struct snap_info info;
+	bool replace, has_state;
+	struct stream_writer state, ram;
+};
+
+void snap_writer_abort(struct snap_writer *w)
+{
+	if (!w)
+		return;
+	stream_abort(&w->state);
+	stream_abort(&w->ram);
+	heap_free(w);
+}
+
+static int check_params(struct store *s, const struct snap_params *p, struct errmsg *e)
+{
+	struct snap_info old;
+	struct store_key key;
+	int err = snap_name_check(p->name, e);
+
+	if (err)
+		return err;
+	if (!p->vm[0] || strnlen(p->vm, STORE_NAME_MAX + 1) > STORE_NAME_MAX)
+		return err_set(e, ERR_INVAL, "VM name: 1 to %d characters", STORE_NAME_MAX);
+	err = catalog_find(s, p->name, &key, &old, e);
+	if (err == OK && !p->replace)
+		return err_set(e, ERR_EXIST, "snapshot '%s' exists already", p->name);
+	return err == ERR_NOENT ? OK : err;
+}
+
+int snap_writer_begin(
+    struct store *s, const struct snap_params *p, struct snap_writer **out, struct errmsg *e)
+{
+	struct snap_writer *w;
+	int err = check_params(s, p, e);
+
+	*out = NULL;
+	if (err)
+		return err;
+	w = heap_zalloc(sizeof(*w));
+	if (!w)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	w->store = s;
+	w->replace = p->replace;
+	w->info = (struct snap_info){
+	    .created = p->created, .memory = p->memory, .format = SNAP_FORMAT};
+	memcpy(w->info.id, p->id, 16);
+	memcpy(w->info.parent, p->parent, 16);
+	str_copy(w->info.name, sizeof(w->info.name), p->name);
+	str_copy(w->info.vm, sizeof(w->info.vm), p->vm);
+	err = stream_begin(&w->state, s, KIND_STATE, e);
+	if (!err)
+		err = stream_begin(&w->ram, s, KIND_RAM, e);
+	if (err) {
+		snap_writer_abort(w);
+		return err;
+	}
+	*out = w;
+	return OK;
+}
+
+int snap_writer_state(struct snap_writer *w, const void *tree, size_t size, struct errmsg *e)
+{
+	int err;
+
+	if (w->has_state)
+		return err_set(e, ERR_STATE, "snapshot '%s': state written twice", w->info.name);
+	if (size == 0 || size > STATE_TREE_MAX)
+		return err_set(e, ERR_RANGE, "snapshot '%s': state of %zu bytes", w->info.name, size);
+	w->has_state = true;
+	w->state.info.content_crc = crc32c(0, tree, size);
+	w->info.state_bytes = size;
+	err = stream_put(&w->state, 0, tree, size, e);
+	if (!err)
+		err = stream_finish(&w->state, size, e);
+	return err ? err_prefix(e, err, "snapshot '%s': state", w->info.name) : OK;
+}
+
+int snap_writer_ram(
+    struct snap_writer *w, gpa_t addr, const void *data, uint64_t len, struct errmsg *e)
+{
+	int err = stream_put(&w->ram, addr.a, data, len, e);
+
+	return err ? err_prefix(e, err, "snapshot '%s': ram", w->info.name) : OK;
+}
+
+int snap_writer_disk(struct snap_writer *w, const struct snap_disk *d, struct errmsg *e)
+{
+	int err;
+
+	if (w->info.ndisks == SNAP_DISKS_MAX)
+		return err_set(e, ERR_RANGE, "snapshot '%s': too many disks", w->info.name);
+	err = disk_record_add(w->store, w->state.object, w->info.ndisks, d, e);
+	if (!err)
+		w->info.ndisks++;
+	return err ? err_prefix(e, err, "snapshot '%s': disk '%s'", w->info.name, d->name) : OK;
+}
+
+void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint64_t *stored_bytes)
+{
+	*ram_bytes = w->ram.info.raw;
+	*stored_bytes = w->ram.info.blocks * STORE_BLOCK;
+}
+
+int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct errmsg *e)
+{
+	int err = OK;
+
+	if (!w->has_state)
+		err = err_set(e, ERR_STATE, "no state written");
+	if (!err)
+		err = stream_finish(&w->ram, w->ram.end, e);
+	if (!err) {
+		w->info.state_object = w->state.object;
+		w->info.ram_object = w->ram.object;
+		w->info.ram_chunks = w->ram.info.extents;
+		w->info.ram_bytes = w->ram.info.raw;
+		w->info.stored_bytes = w->ram.info.blocks * STORE_BLOCK;
+		err = catalog_publish(w->store, &w->info, w->replace, e);
+	}
+	if (err) {
+		err_prefix(e, err, "snapshot '%s'", w->info.name);
+		snap_writer_abort(w);
+		return err;
+	}
+	if (info)
+		*info = w->info;
+	stream_end(&w->state);
+	stream_end(&w->ram);
+	heap_free(w);
+	return OK;
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+void snap_close(struct snap *sn)
+{
+	if (!sn)
+		return;
+	stream_close(&sn->state);
+	stream_close(&sn->ram);
+	list_remove(&sn->link);
+	heap_free(sn);
+}
+
+const struct snap_info *snap_info(const struct snap *sn)
+{
+	return &sn->info;
+}
+
+/* The record and the objects' own records say the same. */
+static int check_objects(struct snap *sn, struct errmsg *e)
+{
+	const struct snap_info *i = &sn->info;
+
+	if (i->format != SNAP_FORMAT)
+		return err_set(e, ERR_UNSUPPORTED, "format %u: made by a newer release", i->format);
+	if (sn->state.info.size != i->state_bytes || i->state_bytes == 0 ||
+	    i->state_bytes > STATE_TREE_MAX)
+		return err_set(e, ERR_CORRUPT, "state of %llu bytes",
+		    (unsigned long long)sn->state.info.size);
+	if (sn->ram.info.extents != i->ram_chunks || sn->ram.info.raw != i->ram_bytes ||
+	    sn->ram.info.blocks * STORE_BLOCK != i->stored_bytes)
+		return err_set(e, ERR_CORRUPT, "catalog record and RAM disagree");
+	return OK;
+}
+
+int snap_open(struct store *s, const char *name, struct snap **out, struct errmsg *e)
+{
+	struct snap *sn = heap_zalloc(sizeof(*sn));
+	struct store_key key;
+	int err;
+
+	*out = NULL;
+	if (!sn)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	sn->store = s;
+	list_init(&sn->link);
+	err = catalog_find(s, name, &key, &sn->info, e);
+	if (err == ERR_NOENT)
+		err_set(e, err, "not found");
+	if (!err)
+		err = stream_open(&sn->state, s, sn->info.state_object, KIND_STATE, e);
+	if (!err)
+		err = stream_open(&sn->ram, s, sn->info.ram_object, KIND_RAM, e);
+	if (!err)
+		err = check_objects(sn, e);
+	if (err) {
+		snap_close(sn);
+		return err_prefix(e, err, "snapshot '%s'", name);
+	}
+	list_push_back(&s->open_snaps, &sn->link);
+	*out = sn;
+	return OK;
+}
+
+/* The whole state stream into a buffer, whose size the record gives. */
+static int read_state(struct snap *sn, uint8_t *buf, uint8_t *chunk, struct errmsg *e)
+{
+	uint64_t addr, size = sn->info.state_bytes;
+	uint32_t len;
+	int err;
+
+	stream_rewind(&sn->state);
+	while ((err = stream_next(&sn->state, &addr, chunk, &len, e)) == OK) {
+		if (!range_in(addr, len, size))
+			return err_set(e, ERR_CORRUPT, "chunk 0x%llx: behind the end",
+			    (unsigned long long)addr);
+		memcpy(buf + addr, chunk, len);
+	}
+	if (err != ERR_NOENT)
+		return err;
+	if (crc32c(0, buf, size) != sn->state.info.content_crc)
+		return err_set(e, ERR_CORRUPT, "checksum wrong");
+	return sr_check_tree(buf, size, e);
+}
+
+int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e)
+{
+	uint8_t *chunk = heap_alloc(STORE_CHUNK), *buf = heap_zalloc(sn->info.state_bytes);
+	int err = chunk && buf ? read_state(sn, buf, chunk, e) : err_set(e, ERR_NOMEM, "out of memory");
+
+	heap_free(chunk);
+	if (err) {
+		heap_free(buf);
+		return err_prefix(e, err, "snapshot '%s': state", sn->info.name);
+	}
+	*fdt = buf;
+	*size = sn->info.state_bytes;
+	return OK;
+}
+
+static int ram_error(struct snap *sn, int err, struct errmsg *e)
+{
+	return err && err != ERR_NOENT ? err_prefix(e, err, "snapshot '%s': ram", sn->info.name) : err;
+}
+
+int snap_ram_check(struct snap *sn,
+    int (*fn)(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e), void *ctx,
+    struct errmsg *e)
+{
+	return ram_error(sn, stream_check_index(&sn->ram, fn, ctx, e), e);
+}
+
+int snap_ram_next(struct snap *sn, gpa_t *addr, void *buf, uint32_t *len, struct errmsg *e)
+{
+	return ram_error(sn, stream_next(&sn->ram, &addr->a, buf, len, e), e);
+}
+
+int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e)
+{
+	bool present;
+
+	return ram_error(sn, stream_read_chunk(&sn->ram, addr.a, buf, &present, e), e);
+}
+
+static int verify_ram(struct snap *sn, bool (*progress)(void *, uint64_t, uint64_t), void *ctx,
+    struct errmsg *e)
+{
+	uint8_t *buf = heap_alloc(STORE_CHUNK);
+	uint64_t done = 0;
+	uint32_t len;
+	gpa_t addr;
+	int err = buf ? OK : err_set(e, ERR_NOMEM, "out of memory");
+
+	stream_rewind(&sn->ram);
+	while (!err && (err = snap_ram_next(sn, &addr, buf, &len, e)) == OK) {
+		done += len;
+		if (progress && !progress(ctx, done, sn->info.ram_bytes))
+			err = err_set(e, ERR_CANCELLED, "cancelled");
+	}
+	stream_rewind(&sn->ram);
+	heap_free(buf);
+	return err == ERR_NOENT ? OK : err;
+}
+
+int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint64_t total),
+    void *ctx, struct errmsg *e)
+{
+	struct snap_disk disk;
+	size_t size;
+	void *fdt;
+	int err;
+
+	cache_drop_clean(sn->store);
+	err = snap_state(sn, &fdt, &size, e);
+	if (!err)
+		heap_free(fdt);
+	for (unsigned i = 0; !err && i < sn->info.ndisks; i++)
+		err = snap_disk(sn, i, &disk, e);
+	return err ? err : verify_ram(sn, progress, ctx, e);
+}

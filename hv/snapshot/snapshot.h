@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Snapshots in a store: a named record that refers to a state tree, the RAM, and the disks'
+ * identities. Knows nothing of VMs, vendors or devices.
+ *
+ * As with the store, the caller serialises all calls on one store (RANK_STORE), and may let
+ * go between two of them. Saving and reading compress: THREAD_XSTATE threads only.
+ */
+#ifndef AMBER_SNAPSHOT_SNAPSHOT_H
+#define AMBER_SNAPSHOT_SNAPSHOT_H
+
+#include "hv/snapshot/store.h"
+
+enum {
+	SNAP_FORMAT = 1, /* version of the state tree's schema that is written now */
+	SNAP_DISKS_MAX = 32,
+};
+
+struct snap_params {
+	const char *name; /* 1..63 of [A-Za-z0-9._-], the first a letter or digit */
+	const char *vm;	  /* 1..63 printable characters */
+	uint8_t id[16];
+	uint8_t parent[16]; /* zeros */
+	uint64_t created;   /* nanoseconds since 1970 */
+	uint64_t memory;    /* bytes of RAM */
+	bool replace;	    /* a snapshot of this name gives way when the new one is whole */
+};
+
+struct snap_info {
+	char name[STORE_NAME_MAX + 1], vm[STORE_NAME_MAX + 1];
+	uint8_t id[16], parent[16];
+	uint64_t created, memory;
+	uint32_t format;
+	unsigned ndisks;
+	uint64_t state_bytes;
+	uint64_t ram_chunks, ram_bytes; /* not zero */
+	uint64_t stored_bytes;		/* that the chunks of RAM take in the store */
+	uint64_t state_object, ram_object;
+};
+
+struct snap_disk {
+	uint8_t guid[16]; /* the partition's */
+	uint64_t epoch;	  /* its write epoch when the snapshot was taken */
+	uint64_t overlay; /* object; 0: the partition is written directly */
+	char name[STORE_NAME_MAX + 1]; /* the device's, for messages */
+};
+
+/* OK if the name may be given to a snapshot; ERR_INVAL with the reason. */
+int snap_name_check(const char *name, struct errmsg *e) MUST_CHECK;
+
+/* --- saving ----------------------------------------------------------------------------- */
+
+struct snap_writer;
+
+/* ERR_EXIST, unless p->replace, if the name is taken. p is not needed afterwards. */
+int snap_writer_begin(struct store *s, const struct snap_params *p, struct snap_writer **out,
+    struct errmsg *e) MUST_CHECK;
+/* The encoded state tree; once, at any time before the commit. */
+int snap_writer_state(struct snap_writer *w, const void *tree, size_t size,
+    struct errmsg *e) MUST_CHECK;
+/* RAM in ascending order of address, best in aligned pieces of 64 KiB; data may change afterwards. */
+int snap_writer_ram(struct snap_writer *w, gpa_t addr, const void *data, uint64_t len,
+    struct errmsg *e) MUST_CHECK;
+int snap_writer_disk(struct snap_writer *w, const struct snap_disk *d, struct errmsg *e) MUST_CHECK;
+/* What was written so far: bytes of RAM that were not zero, and what they take. */
+void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint64_t *stored_bytes);
+/*
+ * Makes the snapshot durable and visible, and the one it replaces vanish, in one step.
+ * Frees w in any case; after an error it is as after snap_writer_abort(), but after an error of
+ * the disk in the last step the store has to be opened anew, which shows the old or the new.
+ * info may be NULL.
+ */
+int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct errmsg *e) MUST_CHECK;
+/* Leaves the store as if the saving had not begun. NULL is allowed. */
+void snap_writer_abort(struct snap_writer *w);
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+struct snap;
+
+/* By name; the catalog record and both objects' records are checked. ERR_NOENT if there is none. */
+int snap_open(struct store *s, const char *name, struct snap **out, struct errmsg *e) MUST_CHECK;
+void snap_close(struct snap *sn); /* NULL is allowed */
+const struct snap_info *snap_info(const struct snap *sn);
+/* Disk i < ndisks. */
+int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg *e) MUST_CHECK;
+/* The state tree: checksums and sr_check_tree() passed. The caller frees it with heap_free(). */
+int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e) MUST_CHECK;
+/*
+ * Walks the RAM index without reading RAM: order, ranges, totals (I6: before any load).
+ * fn sees every range and may refuse it (RAM where the machine has none).
+ */
+int snap_ram_check(struct snap *sn,
+    int (*fn)(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e), void *ctx,
+    struct errmsg *e) MUST_CHECK;
+/*
+ * The next piece of RAM that is not zero, verified, into buf (64 KiB); ERR_NOENT after the last,
+ * when all that the record counts were seen. What is never delivered is zero.
+ */
+int snap_ram_next(struct snap *sn, gpa_t *addr, void *buf, uint32_t *len, struct errmsg *e) MUST_CHECK;
+/* The aligned 64 KiB of RAM that addr lies in, verified. Does not disturb snap_ram_next(). */
+int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST_CHECK;
+/*
+ * Reads and checks everything. progress (may be NULL) hears how many of the record's RAM bytes
+ * are done; if it returns false: ERR_CANCELLED.
+ */
+int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint64_t total),
+    void *ctx, struct errmsg *e) MUST_CHECK;
+
+/* --- the catalog ------------------------------------------------------------------------------ */
+
+/*
+ * Calls fn for every snapshot, the oldest first; it must not change the store. A damaged record
+ * does not hide the others: fn gets info == NULL and why.
+ */
+int snap_list(struct store *s,
+    void (*fn)(void *ctx, const struct snap_info *info, const struct errmsg *why), void *ctx,
+    struct errmsg *e) MUST_CHECK;
+/* ERR_NOENT; ERR_BUSY while it is open. */
+int snap_delete(struct store *s, const char *name, struct errmsg *e) MUST_CHECK;
+/*
+ * Copies a snapshot into another store (export, import), as it is stored, every checksum verified
+ * on the way; params as for saving (id, times and the like come from the snapshot).
+ */
+int snap_copy(struct snap *from, struct store *to, const char *name, bool replace,
+    bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+    struct errmsg *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The state tree: capturing a machine, checking and loading one. */
+#include "hv/snapshot/vm_tree.h"
+
+#include <libfdt.h>
+#include <string.h>
+#include "hv/core/device_set.h"
+#include "hv/core/vclock.h"
+#include "hv/core/vcpu.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+
+/* --- capture ------------------------------------------------------------------ */
+
+static void capture_vcpus(struct vm *vm, struct state_writer *w)
+{
+	char name[16];
+
+	sw_begin(w, "vcpus");
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		str_format(name, sizeof(name), "vcpu%u", i);
+		sw_begin(w, name);
+		sw_fields(w, vcpu_state_fields, &vm->vcpus[i]->state);
+		sw_end(w);
+	}
+	sw_end(w);
+}
+
+static void capture_devices(struct vm *vm, struct state_writer *w)
+{
+	struct list *pos;
+
+	sw_begin(w, "devices");
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		const struct device *d = LIST_ENTRY(pos, struct device, link);
+
+		sw_begin(w, d->name);
+		sw_string(w, "compatible", d->model->compatible);
+		sw_u32(w, "version", d->model->version);
+		sw_fields(w, d->model->fields, d->state);
+		sw_end(w);
+	}
+	sw_end(w);
+}
+
+void vm_tree_capture(struct vm *vm, struct state_writer *w)
+{
+	sw_string(w, "format", VM_TREE_FORMAT);
+	sw_u32(w, "version", VM_TREE_VERSION);
+	sw_begin(w, "config");
+	vm_config_save(&vm->config, w);
+	sw_end(w);
+	sw_begin(w, "clock");
+	sw_u64(w, "vm-time-ns", vm_time(vm));
+	sw_u64(w, "tsc-hz", vm->tsc_hz);
+	sw_end(w);
+	sw_begin(w, "cpu-model");
+	cpu_model_save(vm->cpu_model, w);
+	sw_end(w);
+	capture_vcpus(vm, w);
+	capture_devices(vm, w);
+}
+
+/* --- check ---------------------------------------------------------------------- */
+
+static const char *const top_nodes[] = {
+    "config", "clock", "cpu-model", "vcpus", "devices", "disks", NULL};
+
+static bool in_list(const char *const list[], const char *name)
+{
+	for (; *list; list++)
+		if (strcmp(*list, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_top(const void *fdt, struct errmsg *e)
+{
+	struct state_node root = {fdt, 0, "/"};
+	const char *format;
+	uint32_t version;
+	int err, node;
+
+	err = sr_string(&root, "format", &format, e);
+	if (!err && strcmp(format, VM_TREE_FORMAT) != 0)
+		err = err_set(e, ERR_CORRUPT, "state tree: format '%s' is not known", format);
+	if (!err)
+		err = sr_u32(&root, "version", &version, e);
+	if (!err && (version == 0 || version > VM_TREE_VERSION))
+		err = err_set(e, ERR_UNSUPPORTED,
+		    "state tree: version %u is newer than this hypervisor's %u", version,
+		    VM_TREE_VERSION);
+	if (err)
+		return err;
+	fdt_for_each_subnode(node, fdt, 0)
+	{
+		const char *name = fdt_get_name(fdt, node, NULL);
+
+		if (!in_list(top_nodes, name))
+			return err_set(e, ERR_CORRUPT, "state tree: record %s is not known", name);
+	}
+	return OK;
+}
+
+static int find(const void *fdt, const char *path, struct state_node *n, struct errmsg *e)
+{
+	int err = sr_find(fdt, path, n);
+
+	return err ? err_set(e, ERR_CORRUPT, "record %s is missing", path + 1) : OK;
+}
+
+static int count_subnodes(const struct state_node *n)
+{
+	int node, count = 0;
+
+	fdt_for_each_subnode(node, n->fdt, n->node)
+		count++;
+	return count;
+}
+
+static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct errmsg *e)
+{
+	struct vcpu_state *s = heap_zalloc(sizeof(*s) + 64);
+	struct state_node n;
+	char path[32];
+	int err;
+
+	r->vcpus[i] = s;
+	if (!s)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	str_format(path, sizeof(path), "/vcpus/vcpu%u", i);
+	err = find(fdt, path, &n, e);
+	if (err)
+		return err;
+	err = sr_fields(&n, vcpu_state_fields, NULL, s, e);
+	if (err)
+		return err;
+	err = vcpu_state_check(s, e);
+	if (!err && s->xstate_size != r->vm->cpu_model->xstate_size)
+		err = err_set(e, ERR_CORRUPT, "xstate-size: %u, the CPU model has %u",
+		    s->xstate_size, r->vm->cpu_model->xstate_size);
+	if (!err && ((s->cr4 & ~r->vm->cpu_model->cr4_mask) ||
+			(s->efer & ~r->vm->cpu_model->efer_mask) ||
+			(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
+		err = err_set(e, ERR_CORRUPT,
+		    "CR4, EFER or XCR0 has a bit that the CPU model does not offer");
+	if (!err)
+		err = vlapic_check(&s->apic, r->vm->vcpus[i]->apic_id, e);
+	return err ? err_prefix(e, err, "record vcpus/vcpu%u", i) : OK;
+}
+
+static int check_vcpus(struct vm_restore *r, const void *fdt, struct errmsg *e)
+{
+	struct state_node n;
+	int err = find(fdt, "/vcpus", &n, e);
+
+	if (err)
+		return err;
+	if (count_subnodes(&n) != (int)r->vm->nvcpus)
+		return err_set(e, ERR_CORRUPT, "record vcpus: %d vCPUs, the configuration has %u",
+		    count_subnodes(&n), r->vm->nvcpus);
+	r->vcpus = heap_zalloc(r->vm->nvcpus * sizeof(*r->vcpus));
+	if (!r->vcpus)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	for (unsigned i = 0; i < r->vm->nvcpus && !err; i++)
+		err = check_vcpu(r, fdt, i, e);
+	return err;
+}
+
+static int check_device(
+    const struct device *d, const void *fdt, void **state, struct errmsg *e)
+{
+	static const char *const also[] = {"compatible", "version", NULL};
+	const struct device_model *m = d->model;
+	struct state_node n;
+	const char *compatible;
+	uint32_t version;
+	char path[48];
+	int err;
+
+	str_format(path, sizeof(path), "/devices/%s", d->name);
+	err = find(fdt, path, &n, e);
+	if (!err)
+		err = sr_string(&n, "compatible", &compatible, e);
+	if (!err)
+		err = sr_u32(&n, "version", &version, e);
+	if (err)
+		return err;
+	if (strcmp(compatible, m->compatible) != 0)
+		return err_set(e, ERR_CORRUPT, "record devices/%s: is a %s, the machine has a %s",
+		    d->name, compatible, m->compatible);
+	if (version == 0 || version > m->version)
+		return err_set(e, ERR_UNSUPPORTED,
+		    "record devices/%s: version %u is newer than this hypervisor's %u", d->name,
+		    version, m->version);
+	*state = heap_zalloc(MAX(m->state_size, 1UL));
+	if (!*state)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	/* optional fields keep their power-on values */
+	memcpy(*state, d->state, m->state_size);
+	err = sr_fields(&n, m->fields, also, *state, e);
+	if (err)
+		return err;
+	err = m->check(d, *state, e);
+	return err ? err_prefix(e, err, "record devices/%s", d->name) : OK;
+}
+
+static int check_devices(struct vm_restore *r, const void *fdt, struct errmsg *e)
+{
+	struct vm *vm = r->vm;
+	struct state_node n;
+	struct list *pos;
+	unsigned i = 0;
+	int err = find(fdt, "/devices", &n, e), node;
+
+	if (err)
+		return err;
+	fdt_for_each_subnode(node, fdt, n.node)
+	{
+		const char *name = fdt_get_name(fdt, node, NULL);
+
+		if (!device_find_named(vm, name))
+			return err_set(e, ERR_CORRUPT,
+			    "record devices/%s: the configuration has no such device", name);
+	}
+	LIST_FOREACH(pos, &vm->devices)
+	r->ndevices++;
+	r->devices = heap_zalloc(r->ndevices * sizeof(void *));
+	if (!r->devices)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		err = check_device(LIST_ENTRY(pos, struct device, link), fdt, &r->devices[i++], e);
+		if (err)
+			return err;
+	}
+	return OK;
+}
+
+static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
+{
+	struct state_node n;
+	int err = find(fdt, "/clock", &n, e);
+
+	if (!err)
+		err = sr_u64(&n, "vm-time-ns", &r->vm_time, e);
+	if (!err)
+		err = sr_u64(&n, "tsc-hz", &r->tsc_hz, e);
+	if (!err && (r->tsc_hz < 1000000 || r->tsc_hz > 100000000000ULL))
+		err = err_set(e, ERR_CORRUPT, "record clock: tsc-hz: impossible value %llu",
+		    (unsigned long long)r->tsc_hz);
+	if (!err && r->vm_time >> 63)
+		err = err_set(e, ERR_CORRUPT, "record clock: vm-time-ns: impossible value");
+	return err;
+}
+
+static int build(const void *fdt, size_t size, const char *name_as, struct vm_restore *r,
+    struct errmsg *e)
+{
+	struct vm_config *config = heap_zalloc(sizeof(*config));
+	struct cpu_model *model = heap_zalloc(sizeof(*model));
+	struct state_node n;
+	int err;
+
+	if (!config || !model) {
+		err = err_set(e, ERR_NOMEM, "out of memory");
+		goto out;
+	}
+	err = vm_config_parse(fdt, size, "/config", config, NULL, e);
+	if (!err)
+		err = find(fdt, "/cpu-model", &n, e);
+	if (!err)
+		err = cpu_model_load(model, &n, e);
+	if (!err) {
+		if (name_as)
+			str_copy(config->name, sizeof(config->name), name_as);
+		err = vm_build(config, model, &r->vm, e);
+	}
+out:
+	heap_free(config);
+	heap_free(model);
+	return err;
+}
+
+int vm_tree_check(
+    const void *fdt, size_t size, const char *name_as, struct vm_restore *r, struct errmsg *e)
+{
+	int err;
+
+	*r = (struct vm_restore){.vm = NULL};
+	err = sr_check_tree(fdt, size, e);
+	if (!err)
+		err = check_top(fdt, e);
+	if (!err)
+		err = check_clock(r, fdt, e);
+	if (!err)
+		err = build(fdt, size, name_as, r, e);
+	if (!err)
+		err = check_vcpus(r, fdt, e);
+	if (!err)
+		err = check_devices(r, fdt, e);
+	if (err)
+		vm_tree_done(r, false);
+	return err;
+}
+
+/* --- load ------------------------------------------------------------------------- */
+
+void vm_tree_load(struct vm_restore *r)
+{
+	struct vm *vm = r->vm;
+	struct list *pos;
+	unsigned i = 0;
+
+	vm->tsc_hz = r->tsc_hz;
+	vclock_set(vm, r->vm_time);
+	for (unsigned c = 0; c < vm->nvcpus; c++) {
+		struct vcpu *v = vm->vcpus[c];
+
+		v->state = *r->vcpus[c];
+		v->valid = v->dirty = VG_ALL;
+		vcpu_request(v, VCPU_REQ_TLB | VCPU_REQ_CLOCK | VCPU_REQ_EVENT);
+	}
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		struct device *d = LIST_ENTRY(pos, struct device, link);
+
+		memcpy(d->state, r->devices[i++], d->model->state_size);
+		d->model->loaded(d);
+	}
+	vm->run_state = VM_PAUSED;
+}
+
+void vm_tree_done(struct vm_restore *r, bool keep_vm)
+{
+	for (unsigned i = 0; r->vm && r->vcpus && i < r->vm->nvcpus; i++)
+		heap_free(r->vcpus[i]);
+	for (unsigned i = 0; r->devices && i < r->ndevices; i++)
+		heap_free(r->devices[i]);
+	heap_free(r->vcpus);
+	heap_free(r->devices);
+	if (r->vm && !keep_vm)
+		vm_destroy(r->vm);
+	*r = (struct vm_restore){.vm = NULL};
+}

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Driving a whole machine through its serial console, for the tests in this folder."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "build"
+PROMPT = "amber> "
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Failure(Exception):
+    """A promise that was not kept; the text says which."""
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+class Image:
+    """A disk image in a scratch folder."""
+
+    def __init__(self, folder, name="amber.img", loader=None, manifests=(), payloads=(), disks=(),
+                 store_mib=512, esp_mib=64):
+        self.path = pathlib.Path(folder) / name
+        command = [ROOT / "tools/mkimage", "--output", self.path, "--efi",
+                   loader or default_loader(), "--store-size", str(store_mib), "--esp-size",
+                   str(esp_mib)]
+        for m in manifests:
+            command += ["--manifest", m]
+        for p in payloads:
+            command += ["--payload", p]
+        for d in disks:
+            command += ["--disk", d]
+        run(command)
+
+
+def run(command, timeout=300, ok=True):
+    """Runs a host program; returns its output; Failure with the output if it fails."""
+    command = [str(c) for c in command]
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+                       check=False)
+    text = p.stdout.decode(errors="replace")
+    if ok and p.returncode != 0:
+        raise Failure(f"{' '.join(command)}: status {p.returncode}\n{text}")
+    return text
+
+
+def default_loader():
+    return pathlib.Path(os.environ.get("AMBER_LOADER", BUILD / "BOOTX64.EFI"))
+
+
+def compile_manifest(folder, name, source):
+    """dtc; returns the path of NAME.dtb."""
+    dts, dtb = pathlib.Path(folder) / f"{name}.dts", pathlib.Path(folder) / f"{name}.dtb"
+    dts.write_text(source)
+    run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", dtb, dts])
+    return dtb
+
+
+def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
+                    cmdline="console=ttyS0", clock=True):
+    """The demonstration guest, or a variant of it."""
+    devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
+    if disk:
+        devices += ('disk0 { compatible = "amber,virtio-blk"; slot = <4>; '
+                    f'backend = "{disk}"; serial = "amber-{name}"; }};')
+    if clock:
+        devices += ('console0 { compatible = "amber,virtio-console"; slot = <5>; '
+                    'port-name = "org.amber.clock"; };')
+    return compile_manifest(folder, name, f"""/dts-v1/;
+/ {{ compatible = "amber,guest"; vm-name = "{name}"; {"autostart;" if autostart else ""}
+  memory-mib = <{memory}>; cpu-model = "host"; cpus {{ count = <{vcpus}>; }};
+  boot {{ method = "linux"; kernel = "vmlinuz"; initrd = "debian.cpio.gz";
+         command-line = "{cmdline}"; }};
+  devices {{ {devices} }}; }};
+""")
+
+
+def debian_payloads():
+    return [f"{guest_kernel()}:vmlinuz", f"{BUILD}/guests/debian.cpio.gz"]
+
+
+def guest_kernel():
+    found = sorted((ROOT / ".cache/guest/boot").glob("vmlinuz-*"))
+    check(found, "no guest kernel in .cache/guest: run tools/setup")
+    return found[-1]
+
+
+class Machine:
+    """An emulator with Amber in it; use as a context manager."""
+
+    def __init__(self, image, platform="qemu-svm", smp=2, mem=1024, extra=(), log=None, timeout=900):
+        self.folder = tempfile.mkdtemp(prefix="amber-test-")
+        self.socket_path = f"{self.folder}/serial"
+        self.transcript = ""
+        self.buffer = ""
+        self.log = log
+        path = image.path if isinstance(image, Image) else image
+        self.process = subprocess.Popen(
+            [str(ROOT / "tools/run"), "--platform", platform, "--image", str(path), "--smp",
+             str(smp), "--mem", str(mem), "--serial", f"unix:{self.socket_path}", "--timeout",
+             str(timeout), *extra],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True)
+        self.sock = self._connect()
+
+    def _connect(self):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise Failure("the emulator did not start:\n" +
+                              self.process.stdout.read().decode(errors="replace"))
+            try:
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(self.socket_path)
+                s.settimeout(0.2)
+                return s
+            except OSError:
+                time.sleep(0.05)
+        raise Failure("no serial socket after 20 s")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.kill()
+        if kind is not None and self.transcript:
+            print("--- end of the console's transcript ---")
+            print(ANSI.sub("", self.transcript)[-3000:])
+            print("---")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self):
+        """The plug is pulled: no shutdown of any kind."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.sock.close()
+
+    def wait_exit(self, timeout=60):
+        """Waits until the machine has powered itself off; returns tools/run's status."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise Failure("the machine did not power off") from None
+
+    # --- the serial line ---
+
+    def _pump(self):
+        try:
+            data = self.sock.recv(65536)
+        except (TimeoutError, socket.timeout):
+            return False
+        except OSError as e:
+            raise Failure(f"serial line: {e}") from None
+        if not data:
+            raise Failure("the serial line was closed: the machine is gone")
+        text = data.decode(errors="replace")
+        self.transcript += text
+        self.buffer += text
+        return True
+
+    def send(self, text):
+        self.sock.sendall(text.encode())
+
+    def expect(self, pattern, timeout=120):
+        """Waits for a regular expression; returns the match; drops all before its end."""
+        compiled = re.compile(pattern, re.S)
+        end = time.monotonic() + timeout
+        while True:
+            m = compiled.search(self.buffer)
+            if m:
+                self.buffer = self.buffer[m.end():]
+                return m
+            if time.monotonic() > end:
+                raise Failure(f"waited {timeout} s for {pattern!r}; last seen: "
+                              f"{ANSI.sub('', self.buffer)[-400:]!r}")
+            self._pump()
+
+    def prompt(self, timeout=120):
+        self.expect(re.escape(PROMPT), timeout)
+
+    def cmd(self, line, timeout=120):
+        """A console command; returns what it printed."""
+        self.buffer = ""
+        self.send(line + "\r")
+        self.expect(re.escape(line[-12:]) + r"[^\n]*\n", 20)
+        m = self.expect(r"(.*?)(?:^|[\r\n])\s*" + re.escape(PROMPT), timeout)
+        return ANSI.sub("", m.group(1)).replace("\r", "").strip("\n")
+
+    def json(self, line, timeout=120):
+        """A console command with --json; returns the object."""
+        text = self.cmd(line + " --json", timeout)
+        lines = [l for l in text.splitlines() if l.startswith("{")]
+        check(len(lines) == 1, f"{line} --json: not exactly one line of JSON: {text!r}")
+        try:
+            return json.loads(lines[0])
+        except ValueError:
+            raise Failure(f"{line} --json: not JSON: {lines[0]!r}") from None
+
+    def ok(self, line, timeout=120):
+        """As json(), and it must have succeeded."""
+        answer = self.json(line, timeout)
+        check(answer.get("ok") is True, f"{line}: {answer}")
+        return answer
+
+    def fails(self, line, pattern, timeout=120):
+        """As json(), and it must have failed with this reason."""
+        answer = self.json(line, timeout)
+        check(answer.get("ok") is False, f"{line}: succeeded: {answer}")
+        check(re.search(pattern, answer["error"]), f"{line}: {answer['error']!r}, not {pattern!r}")
+        return answer["error"]
+
+    def vm(self, name):
+        for v in self.ok("vm list")["vms"]:
+            if v["name"] == name:
+                return v
+        raise Failure(f"vm list: no {name}")
+
+    # --- a guest's serial line ---
+
+    def attach(self, name, timeout=30):
+        self.send(f"vm console {name}\r")
+        self.expect(r"Ctrl-\][^\n]*\n", timeout)
+
+    def detach(self):
+        self.send("\x1d")
+        self.prompt(30)
+
+    def guest_ready(self, name, timeout=300):
+        """Attached: waits for the demonstration guest's shell."""
+        self.attach(name)
+        self.send("\r")
+        self.expect(r"debian# ", timeout)
+
+    def shell(self, line, timeout=60, prompt=r"debian# "):
+        """Attached: one command in the guest's shell; returns its output."""
+        marker = f"end-{time.monotonic_ns() % 1000000}"
+        self.buffer = ""
+        self.send(f"{line}; echo {marker[:4]}''{marker[4:]}\r")
+        m = self.expect(r"(.*?)" + marker + r"\s*" + prompt, timeout)
+        text = m.group(1).replace("\r", "")
+        return text.split("\n", 1)[1].strip("\n") if "\n" in text else ""
+
+    def poweroff(self):
+        self.send("host poweroff --yes\r")
+        status = self.wait_exit()
+        check(status == 0, f"tools/run ended with status {status} after a power-off")

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A guest can hurt only itself (I4)."""
+import time
+
+from amber import BUILD, Image, Machine, check, compile_manifest, debian_manifest, debian_payloads
+
+# what the guest does, and how its machine is found afterwards
+ENDS = {
+    "triple-fault": ("stopped", "triple-fault"),
+    "halt": ("stopped", "halt"),
+    "garbage": None,
+    "port-storm": ("running", "none"),
+    "msr-storm": ("running", "none"),
+    "mmio-storm": ("running", "none"),
+}
+
+
+def hostile_manifest(ctx, way):
+    return compile_manifest(ctx.folder, way, f"""/dts-v1/;
+/ {{ compatible = "amber,guest"; vm-name = "{way}"; memory-mib = <32>; cpus {{ count = <1>; }};
+  boot {{ method = "linux"; kernel = "hostile.bz"; command-line = "{way}"; }};
+  devices {{ serial0 {{ compatible = "amber,ns16550"; index = <0>; }}; }}; }};
+""")
+
+
+def test_hostile(ctx):
+    """Triple faults, garbage and storms stop or occupy that guest alone."""
+    manifests = [debian_manifest(ctx.folder, memory=128, disk=None, clock=False)]
+    manifests += [hostile_manifest(ctx, w) for w in ENDS]
+    image = Image(ctx.folder, manifests=manifests,
+                  payloads=debian_payloads() + [BUILD / "guests/hostile.bz"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.detach()
+        for way, end in ENDS.items():
+            m.ok(f"vm start {way}")
+            time.sleep(3)
+            start = time.monotonic()
+            v = m.vm(way)
+            check(time.monotonic() - start < 20, f"{way}: the console does not answer")
+            if end:
+                check((v["state"], v["disposition"]) == end, f"{way}: {v}")
+            else:
+                check(v["state"] in ("running", "stopped"), f"{way}: {v}")
+            m.attach("debian")
+            check(m.shell("echo $((6 * 7))") == "42", f"{way}: the other guest noticed")
+            m.detach()
+            m.ok(f"vm destroy {way} --yes")
+        m.poweroff()

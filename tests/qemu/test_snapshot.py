@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Freezing and thawing whole machines."""
+import re
+import time
+
+from amber import (BUILD, Failure, Image, Machine, check, debian_manifest, debian_payloads, run)
+
+SNAP = BUILD / "amber-snap"
+
+# A process that notices any break in its own life: it counts, and says so if a count is
+# missing or if the clock jumps by more than two seconds between two counts.
+COUNTER = r"""cat > /tmp/counter.sh <<'EOF'
+i=0; last=$(cut -d. -f1 /proc/uptime)
+while :; do
+  i=$((i+1)); now=$(cut -d. -f1 /proc/uptime)
+  [ $((now-last)) -gt 2 ] && echo "jump $last $now" >> /tmp/bad
+  [ $now -lt $last ] && echo "back $last $now" >> /tmp/bad
+  last=$now; echo $i > /tmp/count; usleep 50000
+done
+EOF"""
+
+
+def image_for(ctx, store_mib=512, **kw):
+    return Image(ctx.folder, manifests=[debian_manifest(ctx.folder, **kw)],
+                 payloads=debian_payloads(), disks=["debian-disk:64"], store_mib=store_mib)
+
+
+def start_witnesses(m):
+    """Attached: a counter, a checksummed file in memory and one on the disk."""
+    for line in COUNTER.split("\n"):
+        m.send(line + "\r")
+        time.sleep(0.05)
+    m.expect("debian# ", 30)
+    m.shell("sh /tmp/counter.sh & echo")
+    m.shell("dd if=/dev/urandom of=/tmp/blob bs=1M count=16 2>/dev/null; cp /tmp/blob /mnt/blob; sync",
+            120)
+    return m.shell("md5sum /tmp/blob /mnt/blob"), int(m.shell("cat /tmp/count"))
+
+
+def check_witnesses(m, sums, count):
+    """Attached, after a restore."""
+    m.send("\r")
+    m.expect("debian# ", 60)
+    now = int(m.shell("cat /tmp/count"))
+    check(now >= count, f"the counter went back from {count} to {now}")
+    check(now < count + 3000, f"the counter jumped from {count} to {now}")
+    time.sleep(1)
+    later = int(m.shell("cat /tmp/count"))
+    check(later > now, "the counter stands still: the guest hangs after the restore")
+    bad = m.shell("cat /tmp/bad 2>/dev/null")
+    check(bad == "", f"the guest's clock jumped: {bad}")
+    check(m.shell("md5sum /tmp/blob /mnt/blob", 120) == sums, "memory or disk changed")
+    m.shell("echo 3 > /proc/sys/vm/drop_caches")
+    check(m.shell("md5sum /tmp/blob /mnt/blob", 120) == sums, "the disk's contents changed")
+    check(m.shell("dmesg | grep -iE 'stall|lockup|call trace'") == "", "the kernel complains")
+
+
+def save_and_power_off(m, name="s1"):
+    m.ok(f"snapshot save debian {name} --poweroff", 300)
+    v = m.vm("debian")
+    check((v["state"], v["disposition"]) == ("frozen", "saved"), f"after save --poweroff: {v}")
+    m.poweroff()
+
+
+def test_save_restore(ctx):
+    """A guest frozen before a power cycle goes on exactly where it was."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        sums, count = start_witnesses(m)
+        m.detach()
+        save_and_power_off(m)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        check(m.vm("debian")["state"] == "frozen", "a frozen guest was started at boot")
+        names = [s["name"] for s in m.ok("snapshot list")["snapshots"]]
+        check(names == ["s1"], f"snapshot list: {names}")
+        m.ok("snapshot verify s1", 300)
+        m.ok("snapshot restore s1 --yes", 300)
+        check(m.vm("debian")["state"] == "running", "not running after the restore")
+        m.attach("debian")
+        check_witnesses(m, sums, count)
+        drift = abs(int(m.shell("date +%s")) - time.time())
+        check(drift < 5, f"the guest's wall clock is {drift:.0f} s off")
+        m.detach()
+        m.poweroff()
+
+
+def test_restore_twice_refused(ctx):
+    """A disk that was written since the save is not put under an older memory."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.shell("echo one > /mnt/file; sync")
+        m.detach()
+        m.ok("snapshot save debian s1", 300)
+        m.ok("snapshot restore s1 --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.shell("echo two > /mnt/file; sync")
+        m.detach()
+        m.fails("snapshot restore s1 --yes", "debian-disk", 300)
+        check(m.vm("debian")["state"] == "running", "the refused restore harmed the guest")
+        m.poweroff()
+
+
+def test_corrupt(ctx):
+    """A flipped bit in a snapshot is named by verify and restore, and changes nothing."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.detach()
+        save_and_power_off(m)
+    run([SNAP, image.path, "verify", "s1"])
+    offset, size = store_extent(image.path)
+    # somewhere in the stored data: a run of bytes that are not zero
+    with open(image.path, "r+b") as f:
+        while True:
+            at = offset + size // 8 + ctx.random.randrange(size // 8)
+            at = offset + ctx.random.randrange(1 << 20, 24 << 20)
+            f.seek(at)
+            block = f.read(64)
+            if block.count(0) < 8:
+                break
+        f.seek(at)
+        f.write(bytes([block[0] ^ 0x10]))
+    text = run([SNAP, image.path, "verify", "s1"], ok=False)
+    check(re.search(r"error: .*(s1|record|block|chunk)", text), f"amber-snap verify: {text}")
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.fails("snapshot verify s1", r"s1", 300)
+        m.fails("snapshot restore s1 --yes", r"s1", 300)
+        check(m.vm("debian")["state"] == "frozen", "the refused restore changed the guest")
+        m.ok("snapshot delete s1 --yes")
+        m.poweroff()
+
+
+def store_extent(path):
+    """Byte offset and size of the store partition."""
+    text = run(["/sbin/sgdisk", "-i", "2", path], ok=False)
+    first = int(re.search(r"First sector: (\d+)", text).group(1))
+    count = int(re.search(r"Partition size: (\d+)", text).group(1))
+    return first * 512, count * 512
+
+
+def test_store_full(ctx):
+    """A full partition is refused before the guest is paused, with the sizes."""
+    image = image_for(ctx, store_mib=24)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.shell("dd if=/dev/urandom of=/tmp/blob bs=1M count=40 2>/dev/null", 120)
+        m.detach()
+        error = m.fails("snapshot save debian s1", r"\d+ .*\d+", 300)
+        check("MiB" in error or "KiB" in error, f"no sizes in: {error}")
+        check(m.vm("debian")["state"] == "running", "the guest does not run on")
+        check(m.ok("snapshot list")["snapshots"] == [], "half a snapshot is listed")
+        m.poweroff()
+
+
+def test_no_store(ctx):
+    """Without a reserved partition guests run, and snapshot says what to create."""
+    image = image_for(ctx, store_mib=0)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.fails("snapshot list", "amber-store|partition")
+        m.guest_ready("debian")
+        m.detach()
+        m.poweroff()
+
+
+def test_power_cut(ctx):
+    """The plug is pulled during a save: the earlier snapshot is whole, the half one absent."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.shell("dd if=/dev/urandom of=/tmp/blob bs=1M count=64 2>/dev/null", 120)
+        m.detach()
+        m.ok("snapshot save debian first", 300)
+        for i in range(3):
+            m.send(f"snapshot save debian second{i}\r")
+            time.sleep(0.3 + ctx.random.random())
+            m.kill()
+            text = run([SNAP, image.path, "list"])
+            check("first" in text, f"the first snapshot is gone: {text}")
+            run([SNAP, image.path, "verify", "first"])
+            run([SNAP, image.path, "check"])
+            if i == 2:
+                return
+            m = Machine(image, ctx.platform)
+            m.prompt()
+            m.guest_ready("debian")
+            m.detach()
+
+
+def test_random_moments(ctx):
+    """Saved and restored at random moments of its boot, the guest comes up as if nothing had been."""
+    image = image_for(ctx)
+    moments = int(__import__("os").environ.get("AMBER_MOMENTS", "50"))
+    rounds = max(1, moments // 10)
+    with Machine(image, ctx.platform, timeout=3000) as m:
+        m.prompt()
+        for r in range(rounds):
+            m.ok("vm reset debian")
+            for i in range(moments // rounds):
+                time.sleep(ctx.random.random() * 1.5)
+                m.ok("snapshot save debian moment --replace", 300)
+                m.ok("snapshot restore moment --yes", 300)
+            m.guest_ready("debian", 400)
+            check(m.shell("nproc") == "2", f"round {r}: a vCPU is missing")
+            check(m.shell("dmesg | grep -iE 'stall|lockup|call trace|panic'") == "",
+                  f"round {r}: the kernel complains")
+            check(m.shell("ls /mnt >/dev/null && echo fine") == "fine", f"round {r}: no disk")
+            m.detach()
+        m.poweroff()
+
+
+def test_amber_snap(ctx):
+    """The host tool lists, shows, exports, imports and deletes; dtc loses nothing of the tree."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.detach()
+        save_and_power_off(m)
+    check("s1" in run([SNAP, image.path, "list"]), "list does not show s1")
+    dts, dtb, raw = (ctx.folder / n for n in ("s1.dts", "s1.dtb", "raw.dtb"))
+    dts.write_text(run([SNAP, image.path, "show", "s1"]))
+    run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", dtb, dts])
+    back = run(["dtc", "-q", "-I", "dtb", "-O", "dts", dtb])
+    again = ctx.folder / "again.dtb"
+    (ctx.folder / "back.dts").write_text(back)
+    run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", again, ctx.folder / "back.dts"])
+    check(again.read_bytes() == dtb.read_bytes(), "dtc and back lost something")
+    run([SNAP, image.path, "show", "s1", "--dtb", raw], ok=False)
+    exported = ctx.folder / "s1.amber"
+    run([SNAP, image.path, "export", "s1", exported])
+    run([SNAP, image.path, "import", exported, "--as", "s2"])
+    run([SNAP, image.path, "verify"])
+    run([SNAP, image.path, "delete", "s1"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot restore s2 --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.detach()
+        m.poweroff()

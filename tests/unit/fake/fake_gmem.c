@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest memory as one flat array at guest-physical address 0, with a range that fails on demand. */
+#include <string.h>
+
+#include "hv/mm/mm.h"
+#include "tests/unit/fake/fake.h"
+
+static void *ram_at(struct vm *vm, gpa_t addr, uint64_t len)
+{
+	struct fake_vm *f = fake_of(vm);
+
+	if (addr.a > f->ram_bytes || len > f->ram_bytes - addr.a)
+		return NULL;
+	if (f->gmem_fail_len && addr.a < f->gmem_fail_start + f->gmem_fail_len &&
+	    addr.a + len > f->gmem_fail_start)
+		return NULL;
+	return f->ram + addr.a;
+}
+
+int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
+{
+	const void *p = ram_at(vm, addr, len);
+
+	if (!p)
+		return ERR_FAULT;
+	memcpy(buf, p, len);
+	return OK;
+}
+
+int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
+{
+	void *p = ram_at(vm, addr, len);
+
+	if (!p)
+		return ERR_FAULT;
+	memcpy(p, buf, len);
+	return OK;
+}
+
+int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
+{
+	void *p = ram_at(vm, addr, len);
+
+	if (!p)
+		return ERR_FAULT;
+	memset(p, 0, len);
+	return OK;
+}
+
+int gmem_read_u16(struct vm *vm, gpa_t addr, uint16_t *v)
+{
+	return gmem_read(vm, addr, v, sizeof(*v));
+}
+
+int gmem_write_u16(struct vm *vm, gpa_t addr, uint16_t v)
+{
+	return gmem_write(vm, addr, &v, sizeof(v));
+}
+
+int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsigned len)
+{
+	uint8_t expected[16];
+	void *p = ram_at(vm, addr, len);
+
+	if (!p || len > sizeof(expected))
+		return ERR_FAULT;
+	memcpy(expected, old, len);
+	memcpy(old, p, len);
+	if (memcmp(expected, p, len) == 0)
+		memcpy(p, desired, len);
+	return OK;
+}
+
+int gmem_dma_map(struct vm *vm, gpa_t addr, uint64_t len, bool device_writes, struct sg *sg,
+    unsigned max, unsigned *count)
+{
+	uint8_t *p = ram_at(vm, addr, len);
+	unsigned n = 0;
+
+	if (!p)
+		return ERR_FAULT;
+	/* one piece per page, as scattered backing frames would give */
+	for (uint64_t done = 0, step; done < len; done += step, n++) {
+		step = MIN(len - done, PAGE_SIZE - ((addr.a + done) & (PAGE_SIZE - 1)));
+		if (n == max)
+			return ERR_FULL;
+		sg[n] = (struct sg){.addr = virt_to_phys(p + done), .len = (uint32_t)step};
+	}
+	*count = n;
+	fake_of(vm)->dma_outstanding++;
+	return OK;
+}
+
+void gmem_dma_unmap(struct vm *vm, const struct sg *sg, unsigned count, bool device_wrote)
+{
+	fake_of(vm)->dma_outstanding--;
+}
+
+void *fake_sg_ptr(const struct sg *sg)
+{
+	return phys_to_virt(sg->addr);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The heap and the frame allocator over malloc; ASan finds what leaks or strays. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/mm/mm.h"
+#include "tests/unit/fake/fake.h"
+
+static int fail_after = -1;
+static int outstanding;
+
+void fake_heap_fail_after(int n)
+{
+	fail_after = n;
+}
+
+int fake_heap_outstanding(void)
+{
+	return outstanding;
+}
+
+static bool must_fail(void)
+{
+	return fail_after >= 0 && fail_after-- == 0;
+}
+
+void *heap_alloc(size_t size)
+{
+	void *p;
+
+	if (must_fail())
+		return NULL;
+	p = malloc(size ? size : 1);
+	if (p) {
+		memset(p, 0xa5, size);
+		outstanding++;
+	}
+	return p;
+}
+
+void *heap_zalloc(size_t size)
+{
+	void *p = heap_alloc(size);
+
+	if (p)
+		memset(p, 0, size);
+	return p;
+}
+
+void heap_free(void *p)
+{
+	outstanding -= p != NULL;
+	free(p);
+}
+
+void *heap_grow(void *old, size_t old_size, size_t new_size)
+{
+	void *p = heap_alloc(new_size);
+
+	if (!p)
+		return NULL;
+	if (old)
+		memcpy(p, old, MIN(old_size, new_size));
+	heap_free(old);
+	return p;
+}
+
+uint64_t heap_used(void)
+{
+	return (uint64_t)outstanding;
+}
+
+/* Host-physical addresses are such that phys_to_virt() gives the pointer back. */
+hpa_t virt_to_phys(const void *v)
+{
+	return hpa((uint64_t)(uintptr_t)v - DIRECT_MAP_BASE);
+}
+
+hpa_t frames_alloc(unsigned order)
+{
+	void *p = must_fail() ? NULL : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+
+	if (!p)
+		return hpa(0);
+	outstanding++;
+	return virt_to_phys(p);
+}
+
+hpa_t frames_alloc_low(unsigned order)
+{
+	return frames_alloc(order);
+}
+
+void frames_free(hpa_t p, unsigned order)
+{
+	outstanding--;
+	free(phys_to_virt(p));
+}
+
+uint64_t frames_total(void)
+{
+	return 1 << 20;
+}
+
+uint64_t frames_free_count(void)
+{
+	return 1 << 19;
+}

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# build/amber-snap: the store's own sources, compiled for the host. Included by the main Makefile.
+TOOL_CFLAGS := $(COMMON) -DAMBER_HOST=1
+AMBER_SNAP_C := $(sort $(wildcard tools/amber-snap/*.c)) \
+	$(addprefix hv/snapshot/,store.c store_cache.c store_tree.c store_refmap.c store_object.c \
+	store_check.c catalog.c snapshot.c snap_copy.c ram_stream.c compress.c) \
+	$(addprefix hv/lib/,state.c error.c fmt.c cursor.c crc32c.c bitmap.c) hv/block/gpt.c
+AMBER_SNAP_O := $(AMBER_SNAP_C:%.c=$(B)/tools/%.o)
+
+$(B)/tools/%.o: %.c
+	@mkdir -p $(@D)
+	$(HOSTCC) $(TOOL_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/amber-snap: $(AMBER_SNAP_O)
+	$(HOSTCC) $(TOOL_CFLAGS) -o $@ $^ -lfdt -llz4
+
+# its test runs it
+$(B)/unit/test_amber_snap: | $(B)/amber-snap
+
+.PHONY: tools
+tools: $(B)/amber-snap ## build the host tools: build/amber-snap
+
+-include $(AMBER_SNAP_O:.o=.d)

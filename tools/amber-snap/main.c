@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* amber-snap: the snapshots of a disk image, a partition or an exported file, without the
+ * hypervisor. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hv/lib/fmt.h"
+#include "hv/mm/mm.h"
+#include "hv/snapshot/snapshot.h"
+#include "tools/amber-snap/image.h"
+#include "tools/amber-snap/print.h"
+
+struct call {
+	const char *image_path, *command;
+	const char *args[2];
+	unsigned nargs;
+	const char *as;
+	uint64_t offset;
+	bool json, yes, bare, dtb, replace;
+	struct image image;
+	struct store *store;
+	struct errmsg e;
+	time_t last_progress;
+};
+
+struct command {
+	const char *name;
+	unsigned min_args, max_args;
+	enum image_mode mode;
+	int (*run)(struct call *c); /* after an error, c->e says why */
+	const char *usage, *help;
+};
+
+/* --- progress and results ---------------------------------------------------------------- */
+
+static bool show_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	struct call *c = ctx;
+	time_t now = time(NULL);
+
+	if (!c->json && isatty(STDERR_FILENO) && (now != c->last_progress || done == total)) {
+		c->last_progress = now;
+		fprintf(stderr, "\r%s: %3u%% of %llu MiB%s", c->command,
+		    total ? (unsigned)(done * 100 / total) : 100U,
+		    (unsigned long long)(total / MIB), done == total ? "\n" : "");
+	}
+	return true;
+}
+
+/* The result of a command that has nothing to say but that it is done. */
+static int done(struct call *c, const char *fmt, const char *arg)
+{
+	if (c->json) {
+		puts("{\"ok\":true}");
+	} else {
+		printf(fmt, arg);
+		putchar('\n');
+	}
+	return OK;
+}
+
+static void json_id(const char *key, const uint8_t id[16])
+{
+	printf("\"%s\":\"", key);
+	for (unsigned i = 0; i < 16; i++)
+		printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id[i]);
+	putchar('"');
+}
+
+/* --- list ------------------------------------------------------------------------------------ */
+
+struct listing {
+	struct call *c;
+	unsigned n, damaged;
+	struct errmsg first;
+};
+
+static void list_json(const struct snap_info *i)
+{
+	printf("{\"name\":");
+	print_json_string(stdout, i->name);
+	printf(",\"vm\":");
+	print_json_string(stdout, i->vm);
+	printf(",\"bytes\":%llu,\"created\":%llu,",
+	    (unsigned long long)(i->stored_bytes + i->state_bytes), (unsigned long long)i->created);
+	json_id("id", i->id);
+	printf(",\"memory\":%llu,\"ram_bytes\":%llu,\"ram_chunks\":%llu,\"state_bytes\":%llu,"
+	       "\"disks\":%u}",
+	    (unsigned long long)i->memory, (unsigned long long)i->ram_bytes,
+	    (unsigned long long)i->ram_chunks, (unsigned long long)i->state_bytes, i->ndisks);
+}
+
+static void list_text(const struct snap_info *i)
+{
+	time_t t = (time_t)(i->created / 1000000000);
+	struct tm tm;
+	char when[32] = "?";
+
+	if (gmtime_r(&t, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	printf("%-24s %-16s %9llu MiB %9.1f MiB  %s\n", i->name, i->vm,
+	    (unsigned long long)(i->memory / MIB),
+	    (double)(i->stored_bytes + i->state_bytes) / (double)MIB, when);
+}
+
+static void list_one(void *ctx, const struct snap_info *info, const struct errmsg *why)
+{
+	struct listing *l = ctx;
+
+	if (!info) {
+		if (l->damaged++ == 0)
+			l->first = *why;
+		return;
+	}
+	if (l->c->json) {
+		printf("%s", l->n ? "," : "");
+		list_json(info);
+	} else {
+		if (l->n == 0)
+			printf("%-24s %-16s %13s %13s  %s\n", "NAME", "VM", "MEMORY", "STORED",
+			    "CREATED (UTC)");
+		list_text(info);
+	}
+	l->n++;
+}
+
+static int run_list(struct call *c)
+{
+	struct listing l = {.c = c};
+	int err;
+
+	if (c->json)
+		printf("{\"snapshots\":[");
+	err = snap_list(c->store, list_one, &l, &c->e);
+	if (!err && l.damaged) {
+		c->e = l.first;
+		err = ERR_CORRUPT;
+	}
+	if (c->json && err) { /* one line with one "ok" all the same */
+		printf("],\"ok\":false,\"error\":");
+		print_json_string(stdout, c->e.text);
+		puts("}");
+		exit(1);
+	}
+	if (c->json)
+		puts("],\"ok\":true}");
+	else if (!err && l.n == 0)
+		puts("no snapshots");
+	return err;
+}
+
+/* --- show ---------------------------------------------------------------------------------------
+ */
+
+static int show_json(const struct snap_info *info, const void *fdt)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (f) {
+		print_dts(f, fdt);
+		fclose(f);
+	}
+	printf("{\"ok\":true,\"snapshot\":");
+	list_json(info);
+	printf(",\"dts\":");
+	print_json_string(stdout, text ? text : "");
+	puts("}");
+	free(text);
+	return OK;
+}
+
+static int run_show(struct call *c)
+{
+	struct snap *sn;
+	size_t size;
+	void *fdt;
+	int err = snap_open(c->store, c->args[0], &sn, &c->e);
+
+	if (err)
+		return err;
+	err = snap_state(sn, &fdt, &size, &c->e);
+	if (!err) {
+		if (c->dtb)
+			fwrite(fdt, 1, size, stdout);
+		else if (c->json)
+			show_json(snap_info(sn), fdt);
+		else
+			print_dts(stdout, fdt);
+		heap_free(fdt);
+	}
+	snap_close(sn);
+	return err;
+}
+
+/* --- verify, check
+ * ---------------------------------------------------------------------------------- */
+
+static int verify_one(struct call *c, const char *name)
+{
+	struct snap *sn;
+	int err = snap_open(c->store, name, &sn, &c->e);
+
+	if (err)
+		return err;
+	err = snap_ram_check(sn, NULL, NULL, &c->e);
+	if (!err)
+		err = snap_verify(sn, show_progress, c, &c->e);
+	snap_close(sn);
+	return err;
+}
+
+struct names {
+	char (*name)[STORE_NAME_MAX + 1];
+	unsigned n;
+	struct errmsg damaged;
+};
+
+static void collect_name(void *ctx, const struct snap_info *info, const struct errmsg *why)
+{
+	struct names *l = ctx;
+	void *more;
+
+	if (!info) {
+		l->damaged = *why;
+		return;
+	}
+	more = realloc(l->name, (l->n + 1) * sizeof(*l->name));
+	if (!more)
+		return;
+	l->name = more;
+	str_copy(l->name[l->n++], sizeof(*l->name), info->name);
+}
+
+/* All of them, also behind one that is damaged; the first damage is the result. */
+static int verify_all(struct call *c)
+{
+	struct names l = {.n = 0};
+	struct errmsg first = {.text = ""};
+	int err = snap_list(c->store, collect_name, &l, &c->e), result = err;
+
+	for (unsigned i = 0; !err && i < l.n; i++) {
+		int one = verify_one(c, l.name[i]);
+
+		if (one && !result) {
+			result = one;
+			first = c->e;
+		}
+		if (!c->json)
+			printf("%s: %s\n", l.name[i], one ? c->e.text : "good");
+	}
+	free(l.name);
+	if (first.text[0])
+		c->e = first;
+	if (!result && l.damaged.text[0]) {
+		c->e = l.damaged;
+		result = ERR_CORRUPT;
+	}
+	return result;
+}
+
+static int run_verify(struct call *c)
+{
+	int err = c->nargs ? verify_one(c, c->args[0]) : verify_all(c);
+
+	if (!err && (c->nargs || c->json))
+		done(c, "%s: good", c->args[0]);
+	return err;
+}
+
+static int run_check(struct call *c)
+{
+	struct store_check_result r;
+	struct store_stat st;
+	int err = store_check(c->store, &r, NULL, NULL, &c->e);
+
+	if (err)
+		return err;
+	store_stat(c->store, &st);
+	if (c->json) {
+		printf(
+		    "{\"ok\":true,\"generation\":%llu,\"snapshots\":%llu,\"objects\":%llu,"
+		    "\"orphans\":%llu,\"extents\":%llu,\"data_blocks\":%llu,\"meta_blocks\":%llu,"
+		    "\"free_blocks\":%llu,\"blocks\":%llu,\"note\":",
+		    (unsigned long long)st.generation, (unsigned long long)r.snapshots,
+		    (unsigned long long)r.objects, (unsigned long long)r.orphans,
+		    (unsigned long long)r.extents, (unsigned long long)r.data_blocks,
+		    (unsigned long long)r.meta_blocks, (unsigned long long)r.free_blocks,
+		    (unsigned long long)st.nblocks);
+		print_json_string(stdout, st.note);
+		puts("}");
+		return OK;
+	}
+	printf("store version %u, generation %llu: sound\n", st.version,
+	    (unsigned long long)st.generation);
+	printf("%llu snapshots, %llu extents, %llu interrupted operations\n",
+	    (unsigned long long)r.snapshots, (unsigned long long)r.extents,
+	    (unsigned long long)r.orphans);
+	printf("%llu MiB: %llu KiB data, %llu KiB records, %llu KiB free\n",
+	    (unsigned long long)(st.nblocks * STORE_BLOCK / MIB),
+	    (unsigned long long)r.data_blocks * 4, (unsigned long long)r.meta_blocks * 4,
+	    (unsigned long long)r.free_blocks * 4);
+	if (st.note[0])
+		printf("note: %s\n", st.note);
+	return OK;
+}
+
+/* --- export, import, delete, format
+ * ------------------------------------------------------------------ */
+
+static int random_uuid(uint8_t uuid[16], struct errmsg *e)
+{
+	if (getrandom(uuid, 16, 0) != 16)
+		return err_set(e, ERR_IO, "random numbers: %s", strerror(errno));
+	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
+	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+	return OK;
+}
+
+/* An exported snapshot is a store of its own, in a file that is as sparse as it has room to spare.
+ */
+static int export_to(struct call *c, struct snap *sn, struct image *out)
+{
+	struct store *to;
+	uint8_t uuid[16];
+	int err = random_uuid(uuid, &c->e);
+
+	if (!err)
+		err = store_format(&out->io, uuid, &c->e);
+	if (!err)
+		err = store_open(&out->io, true, &to, &c->e);
+	if (err)
+		return err_prefix(&c->e, err, "%s", out->path);
+	err = snap_copy(sn, to, snap_info(sn)->name, false, show_progress, c, &c->e);
+	store_close(to);
+	return err;
+}
+
+static int run_export(struct call *c)
+{
+	struct image out;
+	struct snap *sn;
+	uint64_t data;
+	int err = snap_open(c->store, c->args[0], &sn, &c->e);
+
+	if (err)
+		return err;
+	data = snap_info(sn)->stored_bytes + snap_info(sn)->state_bytes;
+	err = image_create(
+	    &out, c->args[1], ALIGN_UP(data + data / 16 + 8 * MIB, STORE_BLOCK), &c->e);
+	if (!err) {
+		err = export_to(c, sn, &out);
+		image_close(&out);
+		if (err)
+			unlink(c->args[1]);
+	}
+	snap_close(sn);
+	return err ? err : done(c, "exported to %s", c->args[1]);
+}
+
+static int import_from(struct call *c, struct store *from)
+{
+	struct names l = {.n = 0};
+	struct snap *sn;
+	const char *as;
+	int err = snap_list(from, collect_name, &l, &c->e);
+
+	if (!err && l.n != 1)
+		err = err_set(&c->e, l.n ? ERR_INVAL : ERR_NOENT, "%s: %u snapshots instead of one",
+		    c->args[0], l.n);
+	if (!err)
+		err = snap_open(from, l.name[0], &sn, &c->e);
+	if (!err) {
+		as = c->as ? c->as : l.name[0];
+		err = snap_copy(sn, c->store, as, c->replace, show_progress, c, &c->e);
+		snap_close(sn);
+		if (!err)
+			done(c, "imported as %s", as);
+	}
+	free(l.name);
+	return err;
+}
+
+static int run_import(struct call *c)
+{
+	struct image in;
+	struct store *from;
+	int err = image_open(&in, c->args[0], IMAGE_READ, IMAGE_FIND, false, &c->e);
+
+	if (err)
+		return err;
+	err = store_open(&in.io, false, &from, &c->e);
+	if (err) {
+		err_prefix(&c->e, err, "%s", c->args[0]);
+	} else {
+		err = import_from(c, from);
+		store_close(from);
+	}
+	image_close(&in);
+	return err;
+}
+
+static int run_delete(struct call *c)
+{
+	int err = snap_delete(c->store, c->args[0], &c->e);
+
+	return err ? err : done(c, "deleted %s", c->args[0]);
+}
+
+static int run_format(struct call *c)
+{
+	struct store *old;
+	uint8_t uuid[16];
+	int err = store_open(&c->image.io, false, &old, &c->e);
+
+	store_close(old);
+	if (err != ERR_NOENT && !c->yes)
+		return err_set(&c->e, ERR_EXIST,
+		    "%s: there is a store already; to lose all snapshots in it, say --yes",
+		    c->image_path);
+	err = random_uuid(uuid, &c->e);
+	if (!err)
+		err = store_format(&c->image.io, uuid, &c->e);
+	return err ? err : done(c, "%s: formatted", c->image_path);
+}
+
+/* --- the command line
+ * -------------------------------------------------------------------------------------- */
+
+static const struct command commands[] = {
+    {"list", 0, 0, IMAGE_READ, run_list, "", "the snapshots, the oldest first"},
+    {"show", 1, 1, IMAGE_READ, run_show, "NAME [--dtb]",
+	"the state tree as dtc would print it; --dtb: as it is"},
+    {"verify", 0, 1, IMAGE_READ, run_verify, "[NAME]",
+	"reads and checks a snapshot, or all of them"},
+    {"export", 2, 2, IMAGE_READ, run_export, "NAME FILE", "copies a snapshot into a new file"},
+    {"import", 1, 1, IMAGE_WRITE, run_import, "FILE [--as NAME] [--replace]",
+	"copies an exported snapshot into the store"},
+    {"delete", 1, 1, IMAGE_WRITE, run_delete, "NAME", "deletes a snapshot"},
+    {"check", 0, 0, IMAGE_READ, run_check, "", "checks all records and reference counts"},
+    {"format", 0, 0, IMAGE_WRITE, run_format, "[--yes] [--bare]",
+	"makes an empty store; --bare: in a file without partitions"},
+};
+
+static void print_help(FILE *out)
+{
+	fputs(
+	    "Usage: amber-snap [--json] [--offset BYTES] IMAGE COMMAND [ARGUMENT...]\n"
+	    "\n"
+	    "Works on the snapshots in IMAGE: a disk image or device with a GUID partition table\n"
+	    "(the store is found by its partition type), a partition, or an exported file.\n"
+	    "\n",
+	    out);
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
+		fprintf(out, "  %-7s %-29s %s\n", commands[i].name, commands[i].usage,
+		    commands[i].help);
+	fputs("\n"
+	      "  --json          one line of JSON with a member \"ok\"\n"
+	      "  --offset BYTES  the store begins there (with K, M, G, T)\n"
+	      "  --help          this text\n"
+	      "\n"
+	      "Status: 0, 1 after an error, 2 if the command line is wrong.\n",
+	    out);
+}
+
+static NORETURN void usage(const char *text, const char *what)
+{
+	fprintf(stderr, "error: %s%s\nTry 'amber-snap --help'.\n", text, what);
+	exit(2);
+}
+
+static void parse_option(struct call *c, char **argv, int *i)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} flags[] = {
+	    {"--json", offsetof(struct call, json)},
+	    {"--yes", offsetof(struct call, yes)},
+	    {"--bare", offsetof(struct call, bare)},
+	    {"--dtb", offsetof(struct call, dtb)},
+	    {"--replace", offsetof(struct call, replace)},
+	};
+	const char *o = argv[*i];
+
+	for (unsigned k = 0; k < ARRAY_LEN(flags); k++) {
+		if (strcmp(o, flags[k].name) == 0) {
+			*(bool *)((char *)c + flags[k].offset) = true;
+			return;
+		}
+	}
+	if (strcmp(o, "--help") == 0) {
+		print_help(stdout);
+		exit(0);
+	}
+	if (strcmp(o, "--as") == 0 && argv[*i + 1]) {
+		c->as = argv[++*i];
+	} else if (strcmp(o, "--offset") == 0 && argv[*i + 1]) {
+		if (str_to_u64(argv[++*i], true, &c->offset))
+			usage("not a number: ", argv[*i]);
+	} else {
+		usage("unknown option, or its value is missing: ", o);
+	}
+}
+
+static const struct command *parse(struct call *c, char **argv)
+{
+	const struct command *cmd = NULL;
+
+	for (int i = 1; argv[i]; i++) {
+		if (strncmp(argv[i], "--", 2) == 0)
+			parse_option(c, argv, &i);
+		else if (!c->image_path)
+			c->image_path = argv[i];
+		else if (!c->command)
+			c->command = argv[i];
+		else if (c->nargs == ARRAY_LEN(c->args))
+			usage("too many arguments: ", argv[i]);
+		else
+			c->args[c->nargs++] = argv[i];
+	}
+	if (!c->command)
+		usage("an image and a command are needed", "");
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, c->command) == 0)
+			cmd = &commands[i];
+	if (!cmd)
+		usage("unknown command: ", c->command);
+	if (c->nargs < cmd->min_args || c->nargs > cmd->max_args)
+		usage("arguments wanted: ", cmd->usage[0] ? cmd->usage : "none");
+	return cmd;
+}
+
+static int run(struct call *c, const struct command *cmd)
+{
+	bool format = cmd->run == run_format;
+	int err =
+	    image_open(&c->image, c->image_path, cmd->mode, c->offset, format && c->bare, &c->e);
+
+	if (err)
+		return err;
+	if (!format) {
+		err = store_open(&c->image.io, cmd->mode == IMAGE_WRITE, &c->store, &c->e);
+		if (err)
+			err_prefix(&c->e, err, "%s", c->image_path);
+	}
+	if (!err)
+		err = cmd->run(c);
+	store_close(c->store);
+	image_close(&c->image);
+	if (!err && (fflush(stdout) || ferror(stdout)))
+		err = err_set(&c->e, ERR_IO, "output: %s", strerror(errno));
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	static struct call c = {.offset = IMAGE_FIND};
+	const struct command *cmd = parse(&c, argv);
+	int err = run(&c, cmd);
+
+	if (!err)
+		return 0;
+	if (c.json) {
+		printf("{\"ok\":false,\"error\":");
+		print_json_string(stdout, c.e.text);
+		puts("}");
+	} else {
+		fflush(stdout);
+		fprintf(stderr, "error: %s\n", c.e.text);
+	}
+	return 1;
+}
