@@ -11,14 +11,21 @@
 #include "hv/arch/x86/traps.h"
 #include "hv/arch/x86/tsc.h"
 #include "hv/arch/x86/xstate.h"
-#include "hv/core/selftest.h"
+#include "hv/arch/x86/svm/svm.h"
+#include "hv/console/console.h"
 #include "hv/core/thread.h"
 #include "hv/core/wall_time.h"
+#include "hv/core/payload.h"
+#include "hv/core/vm.h"
+#include "hv/dev/pc.h"
+#include "hv/drv/pci.h"
 #include "hv/drv/uart.h"
+#include "hv/guests.h"
 #include "hv/lib/error.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
+#include "hv/snapshot/engine.h"
 
 void hv_main(const struct boot_info *bi); /* entry.asm */
 
@@ -104,10 +111,84 @@ static void step_firmware(void)
 	wall_time_init();
 }
 
-static const struct {
+/* --- from here on in a thread, which may wait for disks ------------------------------ */
+
+/* The back ends, in the order in which they are asked. */
+static const struct virt_ops *const back_ends[] = {&svm_ops};
+
+/* Every CPU must be able to what the first can. */
+static void enable_virtualization(void *arg)
+{
+	struct errmsg e;
+
+	if (virt->cpu_enable(&e) != OK)
+		panic("CPU %u: %s", cpu_id(), e.text);
+}
+
+static void step_virtualization(void)
+{
+	struct errmsg e;
+
+	for (size_t i = 0; i < ARRAY_LEN(back_ends) && !virt; i++)
+		if (back_ends[i]->probe(&e) == OK)
+			virt = back_ends[i];
+	if (!virt)
+		panic("%s: no guest can run here", e.text);
+	smp_call_all(enable_virtualization, NULL);
+	log_info("virtualization: %s", virt->name);
+}
+
+static void step_disks(void)
+{
+	pci_init();
+	engine_init();
+}
+
+static void step_console(void)
+{
+	static char greeting[128];
+
+	str_format(greeting, sizeof(greeting), "\nAmber %s (%s), %u CPUs, %llu MiB\n",
+	    AMBER_VERSION, AMBER_COMMIT, cpus_online(),
+	    (unsigned long long)(frames_total() * PAGE_SIZE / MIB));
+	if (console_start(greeting) != OK)
+		panic("memory: none left for the console");
+	if (*boot->complaint)
+		console_notice(boot->complaint);
+}
+
+static void on_notice(struct vm *vm, const char *text)
+{
+	char line[256];
+
+	str_format(line, sizeof(line), "vm '%s': %s\n", vm->config.name, text);
+	console_notice(line);
+}
+
+static void step_guests(void)
+{
+	payload_init(boot);
+	vm_boot_hook = pc_boot;
+	vm_notice = on_notice;
+	if (vm_manager_start() != OK)
+		panic("memory: none left for the manager of machines");
+	guests_start(console_notice);
+}
+
+struct step {
 	const char *name;
 	void (*run)(void);
-} steps[] = {
+};
+
+static void run_steps(const struct step *steps, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		log_debug("start: %s", steps[i].name);
+		steps[i].run();
+	}
+}
+
+static const struct step bring_up[] = {
     {"console UART", step_uart},
     {"descriptor tables", step_traps},
     {"requirements", step_requirements},
@@ -121,106 +202,25 @@ static const struct {
     {"firmware services", step_firmware},
 };
 
-static void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
-static void say(const char *fmt, ...)
+static const struct step assembly[] = {
+    {"virtualization", step_virtualization},
+    {"disks and store", step_disks},
+    {"guests", step_guests},
+    {"console", step_console},
+};
+
+static void assemble(void *arg)
 {
-	char text[160];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = str_vformat(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	uart_write(text, MIN((size_t)n, sizeof(text) - 1));
-}
-
-static void show_log(void)
-{
-	char buf[256];
-	uint64_t seq = 0;
-	size_t n;
-
-	while ((n = log_read(&seq, buf, sizeof(buf))))
-		for (size_t i = 0; i < n; i++)
-			say(buf[i] == '\n' ? "\r\n" : "%c", buf[i]);
-}
-
-static void show_thread(const struct thread_info *t, void *arg)
-{
-	say("%-16s %-8s cpu %u weight %u run %lu us switches %lu\r\n", t->name, t->state, t->cpu,
-	    t->weight, t->run_ns / 1000, t->switches);
-}
-
-static void command(const char *line)
-{
-	if (!strcmp(line, "host poweroff") || !strcmp(line, "host reboot")) {
-		thread_pin(thread_current(), 0);
-		uart_flush();
-		if (line[5] == 'p')
-			power_off();
-		power_reboot();
-	} else if (!strcmp(line, "log")) {
-		show_log();
-	} else if (!strcmp(line, "threads")) {
-		thread_foreach(show_thread, NULL);
-	} else if (!selftest_command(line, say) && *line) {
-		say("error: unknown command '%s'\r\n", line);
-	}
-}
-
-static struct spinlock input_lock = SPINLOCK_INIT(RANK_CHARDEV);
-static struct waitq input_wait;
-
-static void on_input(void *arg)
-{
-	waitq_wake_one(&input_wait);
-}
-
-static char read_char(void)
-{
-	uint64_t flags = spin_lock(&input_lock);
-	char c;
-
-	while (!uart_read(&c, 1))
-		flags = waitq_wait(&input_wait, &input_lock, flags);
-	spin_unlock(&input_lock, flags);
-	return c;
-}
-
-static void console(void *arg)
-{
-	char line[80];
-	size_t n;
-
-	waitq_init(&input_wait);
-	uart_set_rx_hook(on_input, NULL);
-	say("\r\nAmber " AMBER_VERSION " (" AMBER_COMMIT "), %u CPUs, %llu MiB\r\n", cpus_online(),
-	    frames_total() * PAGE_SIZE / MIB);
-	if (*boot->complaint)
-		say("%s\r\n", boot->complaint);
-	for (;;) {
-		char c;
-
-		say("amber> ");
-		for (n = 0; (c = read_char()) != '\r' && c != '\n';) {
-			if (n < sizeof(line) - 1)
-				line[n++] = c;
-			uart_write(&c, 1);
-		}
-		line[n] = '\0';
-		say("\r\n");
-		command(line);
-	}
+	run_steps(assembly, ARRAY_LEN(assembly));
+	thread_exit();
 }
 
 void hv_main(const struct boot_info *bi)
 {
 	boot = bi;
-	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
-		log_debug("start: %s", steps[i].name);
-		steps[i].run();
-	}
-	if (!thread_create("console", console, NULL, 0, 128))
-		panic("memory: none left for the console");
+	run_steps(bring_up, ARRAY_LEN(bring_up));
+	/* the store's tree and its data are compressed and decoded by hosted libraries */
+	if (!thread_create("start", assemble, NULL, THREAD_XSTATE, 256))
+		panic("memory: none left for the start thread");
 	sched_idle();
 }

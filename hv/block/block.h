@@ -70,7 +70,10 @@ struct blk_dev {
 
 /* Makes a device known to blk_find() and the console; reads its GPT and registers its partitions. Thread context. */
 int blk_register(struct blk_dev *d) MUST_CHECK;
-/* The same without looking for partitions: for partitions and overlays. ERR_INVAL, ERR_EXIST (name taken). Any thread. */
+/*
+ * The same without looking for partitions: for partitions and overlays.
+ * ERR_INVAL, ERR_EXIST (the name is taken). Any thread.
+ */
 int blk_add(struct blk_dev *d) MUST_CHECK;
 /*
  * By name, by partition label, or by "guid:XXXXXXXX-..." (partition GUID), in
@@ -90,7 +93,10 @@ struct blk_dev *blk_get(unsigned n);
 void blk_submit(struct blk_dev *d, struct blk_req *r);
 /* For drivers: counts errors, sets the status and calls done. Thread context, no lock held. */
 void blk_complete(struct blk_req *r, int status);
-/* Synchronous helpers on hypervisor memory (heap or frames), any size; may switch. Errors as in status. */
+/*
+ * Synchronous helpers on hypervisor memory (heap or frames, not a stack), any
+ * size; may switch. Errors as in status.
+ */
 int blk_read(struct blk_dev *d, uint64_t sector, void *buf, uint32_t nsectors) MUST_CHECK;
 int blk_write(struct blk_dev *d, uint64_t sector, const void *buf, uint32_t nsectors) MUST_CHECK;
 int blk_flush(struct blk_dev *d) MUST_CHECK;

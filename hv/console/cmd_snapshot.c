@@ -95,7 +95,7 @@ static int save_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME");
 	struct vm *vm = vm_find(call_arg(c, "VM"));
 	unsigned flags = (call_arg(c, "--poweroff") ? SAVE_POWEROFF : 0) |
-	    (call_arg(c, "--replace") ? SAVE_REPLACE : 0);
+			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0);
 	char id[37], size[32];
 	struct save_result r;
 	struct errmsg e;
@@ -165,7 +165,7 @@ static int restore_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME"), *as = call_arg(c, "--as");
 	const char *clock = call_arg(c, "--clock");
 	unsigned flags = (call_arg(c, "--paused") ? RESTORE_PAUSED : 0) |
-	    (clock && strcmp(clock, "advance") == 0 ? RESTORE_ADVANCE : 0);
+			 (clock && strcmp(clock, "advance") == 0 ? RESTORE_ADVANCE : 0);
 	struct vm *old = in_the_way(name, as);
 	struct restore_result r;
 	struct errmsg e;
@@ -289,8 +289,8 @@ static int info(struct console_call *c, struct store *s, struct snap *sn, struct
 
 		if (err)
 			return err;
-		call_print(c, "  disk '%s', write epoch %llu\n", d.name,
-		    (unsigned long long)d.epoch);
+		call_print(
+		    c, "  disk '%s', write epoch %llu\n", d.name, (unsigned long long)d.epoch);
 		json_object(j, NULL);
 		json_string(j, "name", d.name);
 		json_number(j, "epoch", d.epoch);

@@ -47,8 +47,8 @@ static void list_one(struct vm *vm, void *arg)
 
 static int list_run(struct console_call *c)
 {
-	call_print(c, "%-20s %-9s %-13s %5s %11s\n", "name", "state", "disposition", "vcpus",
-	    "memory");
+	call_print(
+	    c, "%-20s %-9s %-13s %5s %11s\n", "name", "state", "disposition", "vcpus", "memory");
 	json_array(call_json(c), "vms");
 	vm_foreach(list_one, c);
 	json_close(call_json(c));
@@ -245,8 +245,7 @@ static int stats_run(struct console_call *c)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		stats_vcpu(c, vm->vcpus[i]);
 	json_close(j);
-	call_print(c,
-	    "not answered: %llu port or device accesses, %llu MSRs, %llu instructions\n",
+	call_print(c, "not answered: %llu port or device accesses, %llu MSRs, %llu instructions\n",
 	    (unsigned long long)vm->stat_unhandled_io, (unsigned long long)vm->stat_unhandled_msr,
 	    (unsigned long long)vm->stat_unhandled_insn);
 	json_number(j, "unhandled_io", vm->stat_unhandled_io);

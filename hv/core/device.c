@@ -72,7 +72,7 @@ static const char *short_name(const struct device_model *m)
 
 int devices_create(struct vm *vm, struct errmsg *e)
 {
-	for (unsigned class = 0; class < DEVCLASS_CONFIG; class++) {
+	for (unsigned class = 0; class < DEVCLASS_CONFIG; class ++) {
 		const struct device_model *const *m;
 
 		for (m = __start_device_models; m < __stop_device_models; m++) {
@@ -121,7 +121,7 @@ void devices_reset(struct vm *vm)
 	struct device *d;
 
 	FOREACH_DEVICE(vm, d)
-		d->model->reset(d);
+	d->model->reset(d);
 }
 
 void devices_quiesce(struct vm *vm)
@@ -129,7 +129,7 @@ void devices_quiesce(struct vm *vm)
 	struct device *d;
 
 	FOREACH_DEVICE(vm, d)
-		d->model->quiesce(d);
+	d->model->quiesce(d);
 }
 
 void devices_resume(struct vm *vm)
@@ -137,5 +137,5 @@ void devices_resume(struct vm *vm)
 	struct device *d;
 
 	FOREACH_DEVICE(vm, d)
-		d->model->resume(d);
+	d->model->resume(d);
 }

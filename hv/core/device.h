@@ -32,24 +32,29 @@ enum device_class {
 
 struct device_model {
 	const char *compatible; /* "amber,i8254": append-only, it is in every snapshot */
-	uint32_t version;	/* of the state table; raised when a field is added or changes meaning */
+	uint32_t version; /* of the state table; raised when a field is added or changes meaning */
 	enum device_class class;
 	const char *doc; /* one line: what it is, which datasheet */
 	size_t state_size;
 	const struct state_field *fields;
-	/* Allocates dev->priv (with the state inside), registers ports, lines, chardevs. cfg is NULL for platform devices. */
+	/* Allocates dev->priv (with the state inside), registers ports, lines, chardevs. cfg is
+	 * NULL for platform devices. */
 	int (*create)(struct device *dev, const struct config_dev *cfg, struct errmsg *e);
 	/* Frees all that create made; called also after a half-done machine. */
 	void (*destroy)(struct device *dev);
 	/* Power-on state; vCPUs are parked. */
 	void (*reset)(struct device *dev);
-	/* vCPUs are parked: finish or record requests in flight, fold running counters into the state. May wait. */
+	/* vCPUs are parked: finish or record requests in flight, fold running counters into the
+	 * state. May wait. */
 	void (*quiesce)(struct device *dev);
-	/* Before vCPUs run again, after a pause or a restore: re-arm timers, kick queues, re-evaluate lines. */
+	/* Before vCPUs run again, after a pause or a restore: re-arm timers, kick queues,
+	 * re-evaluate lines. */
 	void (*resume)(struct device *dev);
-	/* Semantic check of a decoded state beyond per-field maxima; changes nothing. Message without prefix. */
+	/* Semantic check of a decoded state beyond per-field maxima; changes nothing. Message
+	 * without prefix. */
 	int (*check)(const struct device *dev, const void *state, struct errmsg *e);
-	/* After the new state is in place: recompute what is derived (BAR mappings, caches). Cannot fail. */
+	/* After the new state is in place: recompute what is derived (BAR mappings, caches). Cannot
+	 * fail. */
 	void (*loaded)(struct device *dev);
 };
 

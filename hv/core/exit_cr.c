@@ -12,48 +12,36 @@
 
 /* What the instruction does, where hardware does not say: found in its bytes. */
 struct cr_insn {
-	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_SMSW, CR_OTHER } kind;
+	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_OTHER } kind;
 	unsigned gpr; /* CR_MOV, and LMSW with a register */
-	bool memory;
+	unsigned len;
 };
 
-static void decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
-{
-	uint8_t b[15];
-	unsigned n, i = 0, rex = 0;
+/* Opcodes of the 0F map (SDM volume 2, table A-3). */
+enum { OP_GROUP7 = 0x01, OP_CLTS = 0x06, OP_MOV_CR_FIRST = 0x20, OP_MOV_CR_LAST = 0x23, LMSW = 6 };
 
-	out->kind = CR_MOV;
-	out->gpr = x->cr.gpr;
-	out->memory = false;
-	if (x->cr.has_gpr)
-		return;
+/* False: the instruction could not be fetched, and the fault is queued. */
+static bool decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
+{
+	struct emul e;
+
+	*out = (struct cr_insn){.kind = CR_MOV, .gpr = x->cr.gpr, .len = x->insn_len};
+	if (x->cr.has_gpr && x->insn_len)
+		return true;
+	out->len = vcpu_decode_insn(v, &e);
+	if (!out->len)
+		return false;
+	out->gpr = e.rm;
 	out->kind = CR_OTHER;
-	n = vcpu_fetch_insn(v, b);
-	/* LOCK MOV CR0 is another name of CR8 on AMD (APM volume 3, "MOV CRn"): skipped like the rest */
-	while (i < n && (b[i] == 0x66 || b[i] == 0xf0 || b[i] == 0xf2 || b[i] == 0xf3 ||
-			    b[i] == 0x2e || b[i] == 0x36 || b[i] == 0x3e || b[i] == 0x26 ||
-			    b[i] == 0x64 || b[i] == 0x65 || b[i] == 0x67))
-		i++;
-	if (i < n && (b[i] & 0xf0) == 0x40 && vcpu_is_64bit(&v->state))
-		rex = b[i++];
-	if (i + 1 >= n || b[i] != 0x0f)
-		return;
-	if (b[i + 1] == 0x06) {
+	if (e.map != MAP_0F)
+		return true;
+	if (e.opcode == OP_CLTS)
 		out->kind = CR_CLTS;
-		return;
-	}
-	if (i + 2 >= n)
-		return;
-	out->gpr = (b[i + 2] & 7) | (rex & 1) << 3;
-	if (b[i + 1] >= 0x20 && b[i + 1] <= 0x23) {
+	else if (e.opcode >= OP_MOV_CR_FIRST && e.opcode <= OP_MOV_CR_LAST)
 		out->kind = CR_MOV;
-	} else if (b[i + 1] == 0x01) {
-		out->memory = b[i + 2] < 0xc0;
-		if ((b[i + 2] >> 3 & 7) == 6)
-			out->kind = CR_LMSW;
-		else if ((b[i + 2] >> 3 & 7) == 4)
-			out->kind = CR_SMSW;
-	}
+	else if (e.opcode == OP_GROUP7 && (e.modrm >> 3 & 7) == LMSW && e.modrm >= 0xc0)
+		out->kind = CR_LMSW;
+	return true;
 }
 
 static uint64_t operand(struct vcpu *v, const struct cr_insn *in)
@@ -66,7 +54,8 @@ static uint64_t operand(struct vcpu *v, const struct cr_insn *in)
 /* The four PDPTEs that PAE paging loads at MOV to CR3, CR0 and CR4 (SDM volume 3, 4.4.1). */
 static bool load_pdptes(struct vcpu *v, uint64_t cr3)
 {
-	uint64_t pdpte[4], reserved = BIT(1) | BIT(2) | 0x1e0 | ~(BIT(v->vm->cpu_model->phys_bits) - 1);
+	uint64_t pdpte[4],
+	    reserved = BIT(1) | BIT(2) | 0x1e0 | ~(BIT(v->vm->cpu_model->phys_bits) - 1);
 
 	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, sizeof(pdpte)))
 		return false;
@@ -86,7 +75,7 @@ static bool set_cr0(struct vcpu *v, uint64_t value)
 {
 	struct vcpu_state *s = &v->state;
 	const uint64_t known = CR0_PG | (uint64_t)(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET |
-					    CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD);
+						   CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD);
 	uint64_t old = s->cr0;
 
 	if ((value >> 32) || ((value & CR0_NW) && !(value & CR0_CD)) ||
@@ -172,8 +161,9 @@ void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
 	bool ok = false;
 
 	vcpu_need(v, VG_CRS | VG_SEGS);
-	decode(v, x, &in);
-	if (in.kind == CR_OTHER || in.memory) {
+	if (!decode(v, x, &in))
+		return;
+	if (in.kind == CR_OTHER) {
 		vcpu_ud(v);
 		return;
 	}
@@ -185,7 +175,7 @@ void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
 		ok = set_cr(v, x->cr.reg, operand(v, &in));
 	vcpu_changed(v, VG_CRS);
 	if (ok)
-		vcpu_skip(v, x);
+		vcpu_skip_bytes(v, in.len);
 	else
 		vcpu_gp(v);
 }
@@ -196,16 +186,18 @@ void exit_cr_read(struct vcpu *v, const struct vm_exit *x)
 	struct cr_insn in;
 
 	vcpu_need(v, VG_CRS | VG_SEGS);
-	decode(v, x, &in);
+	if (!decode(v, x, &in))
+		return;
 	if (in.kind != CR_MOV || x->cr.reg != 8) {
 		vcpu_ud(v);
 		return;
 	}
 	v->state.gpr[in.gpr] = vlapic_tpr(&v->lapic) >> 4;
-	vcpu_skip(v, x);
+	vcpu_skip_bytes(v, in.len);
 }
 
-/* DR4 and DR5 are DR6 and DR7 unless CR4.DE (SDM volume 3, 18.2.2). DR6, DR7 reserved bits: 18.2.3, 18.2.4. */
+/* DR4 and DR5 are DR6 and DR7 unless CR4.DE (SDM volume 3, 18.2.2). DR6, DR7 reserved
+ * bits: 18.2.3, 18.2.4. */
 #define DR6_FIXED 0xffff0ff0ULL
 #define DR6_WRITE 0x0000e00fULL
 #define DR7_FIXED 0x00000400ULL
@@ -224,7 +216,8 @@ void exit_dr(struct vcpu *v, const struct vm_exit *x)
 	uint64_t value;
 
 	vcpu_need(v, VG_ALL);
-	decode(v, x, &in);
+	if (!decode(v, x, &in))
+		return;
 	if (reg == 4 || reg == 5) {
 		if (s->cr4 & CR4_DE)
 			reg = 8;
@@ -244,7 +237,7 @@ void exit_dr(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (!x->cr.write) {
 		s->gpr[in.gpr] = *dr_home(s, reg);
-		vcpu_skip(v, x);
+		vcpu_skip_bytes(v, in.len);
 		return;
 	}
 	value = operand(v, &in);
@@ -253,11 +246,12 @@ void exit_dr(struct vcpu *v, const struct vm_exit *x)
 			vcpu_gp(v);
 			return;
 		}
-		value = reg == 6 ? (value & DR6_WRITE) | DR6_FIXED : (value & DR7_WRITE) | DR7_FIXED;
+		value =
+		    reg == 6 ? (value & DR6_WRITE) | DR6_FIXED : (value & DR7_WRITE) | DR7_FIXED;
 	}
 	*dr_home(s, reg) = value;
 	vcpu_changed(v, VG_DRS);
-	vcpu_skip(v, x);
+	vcpu_skip_bytes(v, in.len);
 }
 
 /* SDM volume 2, "XSETBV": CPL 0, index 0, x87 always, AVX only with SSE. */

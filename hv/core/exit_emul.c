@@ -84,6 +84,16 @@ static int mem_cmpxchg(void *ctx, gpa_t addr, void *old, const void *desired, un
 	return OK;
 }
 
+/* All of guest RAM is there and writable: nothing to make ready. */
+static int mem_probe(void *ctx, gpa_t addr, unsigned len, bool write)
+{
+	struct vcpu *v = ctx;
+	uint64_t left;
+
+	(void)write;
+	return gmem_peek(v->vm, addr, &left) && left >= len ? OK : ERR_FAULT;
+}
+
 static int port_read(void *ctx, uint16_t port, unsigned len, uint32_t *value)
 {
 	struct vcpu *v = ctx;
@@ -106,6 +116,7 @@ static const struct emul_ops guest_ops = {
     .read = mem_read,
     .write = mem_write,
     .cmpxchg = mem_cmpxchg,
+    .probe = mem_probe,
     .io_read = port_read,
     .io_write = port_write,
 };
@@ -132,16 +143,22 @@ static void queue_event(struct vcpu *v, const struct emul *e)
 		vcpu_exception(v, e->event.vector, e->event.has_error, e->event.error_code);
 }
 
+unsigned vcpu_decode_insn(struct vcpu *v, struct emul *e)
+{
+	unsigned len;
+
+	emul_begin(v, e);
+	len = emul_insn_length(e);
+	if (!len)
+		queue_event(v, e);
+	return len;
+}
+
 unsigned vcpu_insn_length(struct vcpu *v)
 {
 	struct emul e;
-	unsigned len;
 
-	emul_begin(v, &e);
-	len = emul_insn_length(&e);
-	if (!len)
-		queue_event(v, &e);
-	return len;
+	return vcpu_decode_insn(v, &e);
 }
 
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15])
@@ -154,8 +171,8 @@ unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15])
 	if (!vcpu_is_64bit(&v->state))
 		linear = (uint32_t)(linear + v->state.seg[SEG_CS].base);
 	while (done < 15) {
-		unsigned n = MIN(15 - done,
-		    (unsigned)(PAGE_SIZE - ((linear + done) & (PAGE_SIZE - 1))));
+		unsigned n =
+		    MIN(15 - done, (unsigned)(PAGE_SIZE - ((linear + done) & (PAGE_SIZE - 1))));
 		struct walk w;
 
 		if (guest_walk(&v->state, &guest_ops, v, linear + done,
@@ -167,50 +184,64 @@ unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15])
 	return done;
 }
 
-/* The instruction is not in the table: the guest gets #UD, the operator a count and a line in the log. */
-static void unhandled(struct vcpu *v, const struct emul *e, uint64_t gpa_at)
+/* The instruction is not in the table: the guest gets #UD, the operator a count and a line in the
+ * log. */
+static void unhandled(struct vcpu *v, uint64_t at)
 {
 	uint8_t b[15] = {0};
 
-	(void)e;
 	vcpu_fetch_insn(v, b);
 	if (v->vm->stat_unhandled_insn++ < 8)
-		log_warn("vm '%s' vcpu%u: cannot emulate %02x %02x %02x %02x %02x %02x at RIP 0x%llx"
-			 " (address 0x%llx): #UD",
+		log_warn(
+		    "vm '%s' vcpu%u: cannot emulate %02x %02x %02x %02x %02x %02x at RIP 0x%llx"
+		    " (address 0x%llx): #UD",
 		    v->vm->config.name, v->index, b[0], b[1], b[2], b[3], b[4], b[5],
-		    (unsigned long long)v->state.rip, (unsigned long long)gpa_at);
+		    (unsigned long long)v->state.rip, (unsigned long long)at);
 	vcpu_ud(v);
 }
 
-static void run_emulator(struct vcpu *v, uint64_t gpa_at)
+/* After emulate() has run. */
+static void finish(struct vcpu *v, const struct emul *e, enum emul_result result, uint64_t at)
 {
-	struct emul e;
-
-	emul_begin(v, &e);
-	switch (emulate(&e)) {
+	switch (result) {
 	case EMUL_OK:
+	case EMUL_CONTINUE:
 	case EMUL_EXCEPTION:
-		queue_event(v, &e);
+		queue_event(v, e);
 		break;
 	case EMUL_RETRY:
-	case EMUL_CONTINUE:
 		break;
 	case EMUL_UNHANDLED:
-		unhandled(v, &e, gpa_at);
+		unhandled(v, at);
 		break;
 	}
-	vcpu_changed(v, VG_SEGS);
+}
+
+/* A single step ends in DR6.BS: only then are the debug registers of interest. */
+static void prepare_step(struct vcpu *v)
+{
+	if (UNLIKELY(v->state.rflags & RFLAGS_TF)) {
+		vcpu_need(v, VG_DRS);
+		vcpu_changed(v, VG_DRS);
+	}
 }
 
 void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 {
-	/* Code in device memory, or page tables there: no machine does that; the fetch would fail again. */
+	struct emul e;
+
+	/* Code in device memory, or page tables there: no machine does that; the fetch would fail
+	 * again. */
 	if (UNLIKELY(x->mmio.exec)) {
 		vm_fail(v->vm, DISP_ERROR, "vcpu%u: executes device memory at 0x%llx (RIP 0x%llx)",
 		    v->index, (unsigned long long)x->mmio.gpa, (unsigned long long)v->state.rip);
 		return;
 	}
-	run_emulator(v, x->mmio.gpa);
+	emul_begin(v, &e);
+	prepare_step(v);
+	finish(v, &e,
+	    x->mmio.data ? emulate_mmio(&e, gpa(x->mmio.gpa), x->mmio.write) : emulate(&e),
+	    x->mmio.gpa);
 }
 
 /* IN and OUT with a register need no decoding; INS and OUTS do. */
@@ -220,7 +251,11 @@ void exit_io(struct vcpu *v, const struct vm_exit *x)
 	uint64_t *rax = &v->state.gpr[GPR_RAX], mask = size_mask[x->io.size & 7], value;
 
 	if (UNLIKELY(x->io.string)) {
-		run_emulator(v, x->io.port);
+		struct emul e;
+
+		emul_begin(v, &e);
+		prepare_step(v);
+		finish(v, &e, emulate(&e), x->io.port);
 		return;
 	}
 	if (x->io.in) {

@@ -9,11 +9,17 @@
 
 void vcpu_skip(struct vcpu *v, const struct vm_exit *x)
 {
-	struct vcpu_state *s = &v->state;
 	unsigned len = x->insn_len ? x->insn_len : vcpu_insn_length(v);
 
-	if (UNLIKELY(len == 0))
-		return; /* the bytes changed under the CPU's hands: the fault is queued, or it runs again */
+	/* 0: the bytes changed under the CPU's hands; the fault is queued, or it runs again */
+	if (LIKELY(len))
+		vcpu_skip_bytes(v, len);
+}
+
+void vcpu_skip_bytes(struct vcpu *v, unsigned len)
+{
+	struct vcpu_state *s = &v->state;
+
 	s->rip += len;
 	if (UNLIKELY(s->rip > UINT32_MAX && s->rip - len <= UINT32_MAX)) {
 		vcpu_need(v, VG_SEGS | VG_CRS);
@@ -51,8 +57,8 @@ static void exit_cpuid(struct vcpu *v, const struct vm_exit *x)
 
 	vcpu_need(v, VG_CRS);
 	dyn.cr4 = s->cr4;
-	r = cpu_model_cpuid(v->vm->cpu_model, (uint32_t)s->gpr[GPR_RAX], (uint32_t)s->gpr[GPR_RCX],
-	    &dyn);
+	r = cpu_model_cpuid(
+	    v->vm->cpu_model, (uint32_t)s->gpr[GPR_RAX], (uint32_t)s->gpr[GPR_RCX], &dyn);
 	s->gpr[GPR_RAX] = r.eax;
 	s->gpr[GPR_RBX] = r.ebx;
 	s->gpr[GPR_RCX] = r.ecx;

@@ -19,7 +19,8 @@ int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len) MUST_CHECK;
 /* Little-endian scalars with single-copy atomicity when naturally aligned (virtio ring indexes). */
 int gmem_read_u16(struct vm *vm, gpa_t addr, uint16_t *v) MUST_CHECK;
 int gmem_write_u16(struct vm *vm, gpa_t addr, uint16_t v) MUST_CHECK;
-int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsigned len) MUST_CHECK;
+int gmem_cmpxchg(
+    struct vm *vm, gpa_t addr, void *old, const void *desired, unsigned len) MUST_CHECK;
 
 /* A piece of host memory for DMA. */
 struct sg {

@@ -116,11 +116,11 @@ int iobus_map_mmio(struct vm *vm, struct io_region *r)
 	if (s->count == MAX_REGIONS)
 		err = ERR_FULL;
 	else if ((i < s->count && s->by_start[i]->start < end) ||
-	    (i > 0 && s->by_start[i - 1]->start + s->by_start[i - 1]->size > r->start))
+		 (i > 0 && s->by_start[i - 1]->start + s->by_start[i - 1]->size > r->start))
 		err = ERR_EXIST;
 	if (!err) {
-		memmove(&s->by_start[i + 1], &s->by_start[i],
-		    (s->count - i) * sizeof(s->by_start[0]));
+		memmove(
+		    &s->by_start[i + 1], &s->by_start[i], (s->count - i) * sizeof(s->by_start[0]));
 		s->by_start[i] = r;
 		s->count++;
 		r->mapped = true;
@@ -142,15 +142,16 @@ void iobus_unmap_mmio(struct vm *vm, struct io_region *r)
 		if (s->by_start[i] != r)
 			continue;
 		s->count--;
-		memmove(&s->by_start[i], &s->by_start[i + 1],
-		    (s->count - i) * sizeof(s->by_start[0]));
+		memmove(
+		    &s->by_start[i], &s->by_start[i + 1], (s->count - i) * sizeof(s->by_start[0]));
 		break;
 	}
 	r->mapped = false;
 	change_end(b, flags);
 }
 
-/* Binary search; the region that holds addr or NULL. A racing writer can only make it miss or hit stale. */
+/* Binary search; the region that holds addr or NULL. A racing writer can only make it miss or hit
+ * stale. */
 static struct io_region *find_mmio(const struct region_set *s, uint64_t addr)
 {
 	unsigned lo = 0, hi = MIN(s->count, (unsigned)MAX_REGIONS);

@@ -12,21 +12,23 @@
 
 struct vm;
 
-/* value holds len bytes (ports 1, 2, 4; memory 1..8), zero-extended; unclaimed reads give all ones. */
+/* value holds len bytes (ports 1, 2, 4; memory 1..8), zero-extended; unclaimed reads give all ones.
+ */
 struct io_handler {
 	void (*read)(void *ctx, uint64_t offset, unsigned len, uint64_t *value);
 	void (*write)(void *ctx, uint64_t offset, unsigned len, uint64_t value);
 };
 
 struct io_region {
-	const char *name;	 /* for messages and statistics */
+	const char *name; /* for messages and statistics */
 	uint64_t start, size;
 	const struct io_handler *ops;
 	void *ctx;
 	bool mapped;
 };
 
-/* ERR_EXIST if it overlaps another mapped region. The region struct stays the caller's. Any thread. */
+/* ERR_EXIST if it overlaps another mapped region. The region struct stays the caller's. Any thread.
+ */
 int iobus_map_port(struct vm *vm, struct io_region *r) MUST_CHECK;
 int iobus_map_mmio(struct vm *vm, struct io_region *r) MUST_CHECK;
 void iobus_unmap_port(struct vm *vm, struct io_region *r);

@@ -19,9 +19,9 @@ enum msr_kind {
 struct msr_row {
 	uint32_t msr;
 	uint8_t kind;
-	uint8_t group;	   /* enum vcpu_group of the state, 0: software only */
-	uint16_t offset;   /* MSR_IS_STATE */
-	uint64_t value;	   /* MSR_IS_STATE: bits that may be set; others: what it reads */
+	uint8_t group;	 /* enum vcpu_group of the state, 0: software only */
+	uint16_t offset; /* MSR_IS_STATE */
+	uint64_t value;	 /* MSR_IS_STATE: bits that may be set; others: what it reads */
 	const char *name;
 	/* OK or ERR_INVAL for #GP; NULL: no further check */
 	int (*write)(struct vcpu *v, uint64_t value);
@@ -165,9 +165,9 @@ static int write_mtrr_fixed(struct vcpu *v, uint64_t value)
 static int write_mtrr_base(struct vcpu *v, uint64_t value)
 {
 	return mtrr_type_ok(value & 0xff) && !(value & 0xf00) &&
-		value >> v->vm->cpu_model->phys_bits == 0 ?
-	    OK :
-	    ERR_INVAL;
+		       value >> v->vm->cpu_model->phys_bits == 0
+		   ? OK
+		   : ERR_INVAL;
 }
 
 static int write_mtrr_mask(struct vcpu *v, uint64_t value)
@@ -209,10 +209,19 @@ static int read_deadline(struct vcpu *v, uint64_t *value)
 		.offset = offsetof(struct vcpu_state, field), .value = (mask), .name = #field,     \
 		.write = (fn)                                                                      \
 	}
-#define CONST(num, nm, val)   {.msr = (num), .kind = MSR_IS_CONST, .value = (val), .name = (nm)}
-#define FIXED(num, nm, val)   {.msr = (num), .kind = MSR_IS_FIXED, .value = (val), .name = (nm)}
-#define SPECIAL(num, nm, r, w) {.msr = (num), .kind = MSR_IS_SPECIAL, .name = (nm), .read = (r), .write = (w)}
-#define ANY		      UINT64_MAX
+#define CONST(num, nm, val)                                                                        \
+	{                                                                                          \
+		.msr = (num), .kind = MSR_IS_CONST, .value = (val), .name = (nm)                   \
+	}
+#define FIXED(num, nm, val)                                                                        \
+	{                                                                                          \
+		.msr = (num), .kind = MSR_IS_FIXED, .value = (val), .name = (nm)                   \
+	}
+#define SPECIAL(num, nm, r, w)                                                                     \
+	{                                                                                          \
+		.msr = (num), .kind = MSR_IS_SPECIAL, .name = (nm), .read = (r), .write = (w)      \
+	}
+#define ANY UINT64_MAX
 #define MTRR_VAR(n)                                                                                \
 	STATE(MSR_MTRR_PHYSBASE0 + 2 * (n), mtrr_base[n], 0, ANY, write_mtrr_base),                \
 	    STATE(MSR_MTRR_PHYSMASK0 + 2 * (n), mtrr_mask[n], 0, ANY, write_mtrr_mask)
@@ -223,63 +232,42 @@ static int read_deadline(struct vcpu *v, uint64_t *value)
 
 /* Sorted by number (a unit of the self-test: the search below is binary). */
 static const struct msr_row rows[] = {
-	SPECIAL(MSR_TSC, "tsc", read_tsc, write_tsc),
-	FIXED(MSR_PLATFORM_ID, "platform-id", 0),
-	SPECIAL(MSR_APIC_BASE, "apic-base", read_apic, write_apic),
-	STATE(MSR_TSC_ADJUST, tsc_adjust, 0, ANY, write_tsc_adjust),
-	CONST(MSR_BIOS_SIGN_ID, "patch-level", 0x1000065),
-	FIXED(MSR_MTRRCAP, "mtrrcap", MTRRCAP),
-	STATE(MSR_SYSENTER_CS, sysenter_cs, VG_MSRS, ANY, NULL),
-	STATE(MSR_SYSENTER_ESP, sysenter_esp, VG_MSRS, ANY, write_canonical),
-	STATE(MSR_SYSENTER_EIP, sysenter_eip, VG_MSRS, ANY, write_canonical),
-	FIXED(MSR_MCG_CAP, "mcg-cap", 0), /* no banks */
-	CONST(MSR_MCG_STATUS, "mcg-status", 0),
-	CONST(MSR_MISC_ENABLE, "misc-enable", 1), /* fast strings */
-	STATE(MSR_DEBUGCTL, debugctl, 0, ANY, write_zero), /* no LBR, no BTF offered */
-	MTRR_VAR(0),
-	MTRR_VAR(1),
-	MTRR_VAR(2),
-	MTRR_VAR(3),
-	MTRR_VAR(4),
-	MTRR_VAR(5),
-	MTRR_VAR(6),
-	MTRR_VAR(7),
-	MTRR_FIX(MSR_MTRR_FIX64K_00000, 0),
-	MTRR_FIX(MSR_MTRR_FIX16K_80000, 1),
-	MTRR_FIX(MSR_MTRR_FIX16K_A0000, 2),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000, 3),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 1, 4),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 2, 5),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 3, 6),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 4, 7),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 5, 8),
-	MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 6, 9),
-	MTRR_FIX(MSR_MTRR_FIX4K_F8000, 10),
-	STATE(MSR_PAT, pat, VG_MSRS, ANY, write_pat),
-	STATE(MSR_MTRR_DEF_TYPE, mtrr_def_type, 0, 0xcff, write_mtrr_def),
-	SPECIAL(MSR_TSC_DEADLINE, "tsc-deadline", read_deadline, write_deadline),
-	STATE(PVCLOCK_MSR_WALL, kvm_wall_clock, 0, ANY, pvclock_write_wall),
-	STATE(PVCLOCK_MSR_SYSTEM, kvm_system_time, 0, ANY, pvclock_write_system),
-	STATE(MSR_EFER, efer, VG_CRS, ANY, write_efer),
-	STATE(MSR_STAR, star, VG_MSRS, ANY, NULL),
-	STATE(MSR_LSTAR, lstar, VG_MSRS, ANY, write_canonical),
-	STATE(MSR_CSTAR, cstar, VG_MSRS, ANY, write_canonical),
-	STATE(MSR_SFMASK, sfmask, VG_MSRS, 0xffffffff, NULL),
-	SPECIAL(MSR_FS_BASE, "fs-base", read_fs_base, write_fs_base),
-	SPECIAL(MSR_GS_BASE, "gs-base", read_gs_base, write_gs_base),
-	STATE(MSR_KERNEL_GS_BASE, kernel_gs_base, VG_MSRS, ANY, write_canonical),
-	STATE(MSR_TSC_AUX, tsc_aux, 0, ANY, write_tsc_aux),
-	CONST(MSR_AMD_SYSCFG, "syscfg", 0),
-	CONST(MSR_AMD_HWCR, "hwcr", BIT(24)), /* TscFreqSel: the TSC counts at P0 frequency */
-	CONST(0xc001001fu, "nb-cfg", 0),
-	FIXED(MSR_AMD_PATCH, "patch-level", 0x1000065),
-	CONST(0xc0010112u, "tseg-base", 0),
-	CONST(0xc0010140u, "osvw-id-length", 0),
-	CONST(0xc0010141u, "osvw-status", 0),
-	CONST(0xc0011020u, "ls-cfg", 0),
-	CONST(0xc0011022u, "dc-cfg", 0),
-	CONST(0xc001102au, "bu-cfg2", 0),
-	CONST(MSR_AMD_DE_CFG, "de-cfg", BIT(1)), /* LFENCE is serializing */
+    SPECIAL(MSR_TSC, "tsc", read_tsc, write_tsc), FIXED(MSR_PLATFORM_ID, "platform-id", 0),
+    SPECIAL(MSR_APIC_BASE, "apic-base", read_apic, write_apic),
+    STATE(MSR_TSC_ADJUST, tsc_adjust, 0, ANY, write_tsc_adjust),
+    CONST(MSR_BIOS_SIGN_ID, "patch-level", 0x1000065), FIXED(MSR_MTRRCAP, "mtrrcap", MTRRCAP),
+    STATE(MSR_SYSENTER_CS, sysenter_cs, VG_MSRS, ANY, NULL),
+    STATE(MSR_SYSENTER_ESP, sysenter_esp, VG_MSRS, ANY, write_canonical),
+    STATE(MSR_SYSENTER_EIP, sysenter_eip, VG_MSRS, ANY, write_canonical),
+    FIXED(MSR_MCG_CAP, "mcg-cap", 0), /* no banks */
+    CONST(MSR_MCG_STATUS, "mcg-status", 0),
+    CONST(MSR_MISC_ENABLE, "misc-enable", 1),	       /* fast strings */
+    STATE(MSR_DEBUGCTL, debugctl, 0, ANY, write_zero), /* no LBR, no BTF offered */
+    MTRR_VAR(0), MTRR_VAR(1), MTRR_VAR(2), MTRR_VAR(3), MTRR_VAR(4), MTRR_VAR(5), MTRR_VAR(6),
+    MTRR_VAR(7), MTRR_FIX(MSR_MTRR_FIX64K_00000, 0), MTRR_FIX(MSR_MTRR_FIX16K_80000, 1),
+    MTRR_FIX(MSR_MTRR_FIX16K_A0000, 2), MTRR_FIX(MSR_MTRR_FIX4K_C0000, 3),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 1, 4), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 2, 5),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 3, 6), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 4, 7),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 5, 8), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 6, 9),
+    MTRR_FIX(MSR_MTRR_FIX4K_F8000, 10), STATE(MSR_PAT, pat, VG_MSRS, ANY, write_pat),
+    STATE(MSR_MTRR_DEF_TYPE, mtrr_def_type, 0, 0xcff, write_mtrr_def),
+    SPECIAL(MSR_TSC_DEADLINE, "tsc-deadline", read_deadline, write_deadline),
+    STATE(PVCLOCK_MSR_WALL, kvm_wall_clock, 0, ANY, pvclock_write_wall),
+    STATE(PVCLOCK_MSR_SYSTEM, kvm_system_time, 0, ANY, pvclock_write_system),
+    STATE(MSR_EFER, efer, VG_CRS, ANY, write_efer), STATE(MSR_STAR, star, VG_MSRS, ANY, NULL),
+    STATE(MSR_LSTAR, lstar, VG_MSRS, ANY, write_canonical),
+    STATE(MSR_CSTAR, cstar, VG_MSRS, ANY, write_canonical),
+    STATE(MSR_SFMASK, sfmask, VG_MSRS, 0xffffffff, NULL),
+    SPECIAL(MSR_FS_BASE, "fs-base", read_fs_base, write_fs_base),
+    SPECIAL(MSR_GS_BASE, "gs-base", read_gs_base, write_gs_base),
+    STATE(MSR_KERNEL_GS_BASE, kernel_gs_base, VG_MSRS, ANY, write_canonical),
+    STATE(MSR_TSC_AUX, tsc_aux, 0, ANY, write_tsc_aux), CONST(MSR_AMD_SYSCFG, "syscfg", 0),
+    CONST(MSR_AMD_HWCR, "hwcr", BIT(24)), /* TscFreqSel: the TSC counts at P0 frequency */
+    CONST(0xc001001fu, "nb-cfg", 0), FIXED(MSR_AMD_PATCH, "patch-level", 0x1000065),
+    CONST(0xc0010112u, "tseg-base", 0), CONST(0xc0010140u, "osvw-id-length", 0),
+    CONST(0xc0010141u, "osvw-status", 0), CONST(0xc0011020u, "ls-cfg", 0),
+    CONST(0xc0011022u, "dc-cfg", 0), CONST(0xc001102au, "bu-cfg2", 0),
+    CONST(MSR_AMD_DE_CFG, "de-cfg", BIT(1)), /* LFENCE is serializing */
 };
 
 static const struct msr_row *find(uint32_t msr)
@@ -364,8 +352,8 @@ static int write_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 static void unknown(struct vcpu *v, const char *what, uint32_t msr)
 {
 	if (v->vm->stat_unhandled_msr++ < 16)
-		log_debug("vm '%s' vcpu%u: %s of MSR 0x%x: #GP", v->vm->config.name, v->index, what,
-		    msr);
+		log_debug(
+		    "vm '%s' vcpu%u: %s of MSR 0x%x: #GP", v->vm->config.name, v->index, what, msr);
 }
 
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x)

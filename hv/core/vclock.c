@@ -59,8 +59,8 @@ void vtimer_set(struct vtimer *t, uint64_t deadline)
 	t->deadline = deadline;
 	t->armed = true;
 	LIST_FOREACH(pos, &vm->vtimers)
-		if (LIST_ENTRY(pos, struct vtimer, link)->deadline > deadline)
-			break;
+	if (LIST_ENTRY(pos, struct vtimer, link)->deadline > deadline)
+		break;
 	list_insert_before(pos, &t->link);
 	if (vm->vtimers.next == &t->link)
 		arm_host_timer(vm);
@@ -127,7 +127,8 @@ uint64_t vclock_tsc_offset(const struct vm *vm)
 {
 	uint64_t flags = irq_save(), tsc = rdtsc(), now = vm_time(vm);
 
-	/* VM time goes by the clock that all CPUs agree on; the guest reads this CPU's own counter. */
+	/* VM time goes by the clock that all CPUs agree on; the guest reads this CPU's own counter.
+	 */
 
 	irq_restore(flags);
 	return vclock_tsc_at(vm, now) - tsc;

@@ -171,7 +171,8 @@ static bool inject_nmi(struct vcpu *v)
 	return true;
 }
 
-/* At most one event an entry: what was cut short, then exception, NMI, interrupt. Interrupts off. */
+/* At most one event an entry: what was cut short, then exception, NMI, interrupt. Interrupts off.
+ */
 static void inject_events(struct vcpu *v)
 {
 	struct vcpu_state *s = &v->state;
@@ -208,8 +209,8 @@ static void take_init(struct vcpu *v)
 	s->idtr = fresh->idtr;
 	s->cpl = 0;
 	/* CD and NW keep their values */
-	s->cr0 = (fresh->cr0 & ~((uint64_t)CR0_CD | CR0_NW)) |
-	    (s->cr0 & ((uint64_t)CR0_CD | CR0_NW));
+	s->cr0 =
+	    (fresh->cr0 & ~((uint64_t)CR0_CD | CR0_NW)) | (s->cr0 & ((uint64_t)CR0_CD | CR0_NW));
 	s->cr2 = s->cr3 = s->cr4 = s->efer = 0;
 	memcpy(s->dr, fresh->dr, sizeof(s->dr));
 	s->dr6 = fresh->dr6;
@@ -334,8 +335,8 @@ void vcpu_unpark(struct vcpu *v)
 /* False: the thread is to end. */
 static bool take_requests(struct vcpu *v)
 {
-	uint32_t r = __atomic_fetch_and(&v->requests, (uint32_t)(VCPU_REQ_PAUSE | VCPU_REQ_EXIT),
-	    __ATOMIC_SEQ_CST);
+	uint32_t r = __atomic_fetch_and(
+	    &v->requests, (uint32_t)(VCPU_REQ_PAUSE | VCPU_REQ_EXIT), __ATOMIC_SEQ_CST);
 
 	if (r & VCPU_REQ_EXIT)
 		return false;
@@ -415,7 +416,8 @@ static void vcpu_loop(void *arg)
 
 int vcpu_create(struct vm *vm, unsigned index, struct vcpu **out)
 {
-	/* XSAVE areas are 64-byte aligned; the heap gives whole frames above 32 KiB and 16 bytes below. */
+	/* XSAVE areas are 64-byte aligned; the heap gives whole frames above 32 KiB and 16 bytes
+	 * below. */
 	unsigned order = 0;
 	struct vcpu *v;
 	hpa_t frame;
@@ -473,7 +475,8 @@ void vcpu_reset(struct vcpu *v)
 	xstate_init_area(v->state.xstate);
 	vlapic_reset(&v->lapic, false);
 	v->valid = v->dirty = VG_ALL;
-	/* Nothing of the last life is left in the machine's queue of requests but to stay parked. */
+	/* Nothing of the last life is left in the machine's queue of requests but to stay parked.
+	 */
 	__atomic_fetch_and(&v->requests, (uint32_t)VCPU_REQ_PAUSE, __ATOMIC_SEQ_CST);
 	vcpu_request(v, VCPU_REQ_CLOCK | VCPU_REQ_TLB);
 }

@@ -52,12 +52,17 @@ static inline void vcpu_ud(struct vcpu *v)
  * Its length is x->insn_len or is decoded; if that fails, the fault is queued.
  */
 void vcpu_skip(struct vcpu *v, const struct vm_exit *x);
+/* The same when the length, 1..15, is known. */
+void vcpu_skip_bytes(struct vcpu *v, unsigned len);
 
 /* exits.c: does what the exit asks for. */
 void vcpu_handle_exit(struct vcpu *v, const struct vm_exit *x);
 /* exit_emul.c */
 void exit_mmio(struct vcpu *v, const struct vm_exit *x);
 void exit_io(struct vcpu *v, const struct vm_exit *x);
+struct emul;
+/* Decodes the instruction at CS:RIP; its length, or 0 with the fault queued. */
+unsigned vcpu_decode_insn(struct vcpu *v, struct emul *e);
 unsigned vcpu_insn_length(struct vcpu *v);
 /* Copies up to 15 bytes at CS:RIP; returns how many could be read. */
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);

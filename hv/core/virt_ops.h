@@ -75,12 +75,13 @@ struct vm_exit {
 		} io;
 		struct {
 			uint64_t gpa;
-			bool write, exec, present, walk; /* walk: by the guest's own page walk */
+			bool write, exec;
+			bool data; /* the instruction's own access to data: gpa is its operand's */
 		} mmio;
 		struct {
-			uint8_t reg;	/* CR or DR number */
-			uint8_t gpr;	/* enum gpr, if has_gpr */
-			bool has_gpr;	/* false: emulate to find the operand */
+			uint8_t reg;  /* CR or DR number */
+			uint8_t gpr;  /* enum gpr, if has_gpr */
+			bool has_gpr; /* false: emulate to find the operand */
 			bool write;
 		} cr;
 		struct {
@@ -95,7 +96,8 @@ struct vm_exit {
 
 struct virt_ops {
 	const char *name; /* "svm" or "vmx" */
-	/* The ladder of requirements: OK, or ERR_UNSUPPORTED and a sentence that names what is missing. */
+	/* The ladder of requirements: OK, or ERR_UNSUPPORTED and a sentence that names what is
+	 * missing. */
 	int (*probe)(struct errmsg *e);
 	/* Turns virtualization on and off on the calling CPU. */
 	int (*cpu_enable)(struct errmsg *e);

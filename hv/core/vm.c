@@ -7,6 +7,7 @@
 #include "hv/arch/x86/tsc.h"
 #include "hv/core/device_set.h"
 #include "hv/core/gmem.h"
+#include "hv/core/guest_clock.h"
 #include "hv/core/iobus_dispatch.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
@@ -101,8 +102,7 @@ static void tear_down(struct vm *vm)
 
 static int make_cpu_model(struct vm *vm, const struct cpu_model *given, struct errmsg *e)
 {
-	const struct cpu_topology topo = {
-	    vm->config.sockets, vm->config.cores, vm->config.threads};
+	const struct cpu_topology topo = {vm->config.sockets, vm->config.cores, vm->config.threads};
 
 	vm->cpu_model = heap_zalloc(sizeof(*vm->cpu_model));
 	if (!vm->cpu_model)
@@ -137,8 +137,8 @@ static int start_threads(struct vm *vm, struct errmsg *e)
 	return OK;
 }
 
-int vm_build(
-    const struct vm_config *config, const struct cpu_model *model, struct vm **out, struct errmsg *e)
+int vm_build(const struct vm_config *config, const struct cpu_model *model, struct vm **out,
+    struct errmsg *e)
 {
 	struct vm *vm = heap_zalloc(sizeof(*vm));
 	int err;
@@ -269,7 +269,8 @@ static void request_action(struct vm *vm, enum vm_action a, enum vm_disposition 
 
 static int wrong_state(const struct vm *vm, struct errmsg *e)
 {
-	return err_set(e, ERR_STATE, "vm '%s' is %s", vm->config.name, vm_state_text(vm->run_state));
+	return err_set(
+	    e, ERR_STATE, "vm '%s' is %s", vm->config.name, vm_state_text(vm->run_state));
 }
 
 static int start_locked(struct vm *vm, struct errmsg *e)
@@ -321,6 +322,7 @@ int vm_resume(struct vm *vm, struct errmsg *e)
 	mutex_lock(&vm->lock);
 	if (vm->run_state == VM_PAUSED) {
 		vm->run_state = VM_RUNNING;
+		guest_clock_tell(vm);
 		vm_unquiesce(vm);
 		if (vm->deferred_action != VM_ACTION_NONE)
 			request_action(vm, vm->deferred_action, vm->action_disposition);
@@ -402,7 +404,8 @@ static void request_action(struct vm *vm, enum vm_action a, enum vm_disposition 
 	uint64_t flags = spin_lock(&manager_lock);
 
 	if (a > vm->action) {
-		/* The guest goes no further. Before the manager can see it: the manager lets it go again. */
+		/* The guest goes no further. Before the manager can see it: the manager lets it go
+		 * again. */
 		for (unsigned i = 0; i < vm->nvcpus; i++)
 			vcpu_request(vm->vcpus[i], VCPU_REQ_PAUSE);
 		vm->action = a;

@@ -24,17 +24,18 @@ struct pvclock;
 
 enum vm_run_state { VM_STOPPED, VM_RUNNING, VM_PAUSED, VM_FROZEN };
 
-/* Why a machine is not running, or what it last did of its own accord. Names in vm_disposition_text(). */
+/* Why a machine is not running, or what it last did of its own accord. Names in
+ * vm_disposition_text(). */
 enum vm_disposition {
 	DISP_NONE,
-	DISP_RESET,	   /* the guest reset itself; it runs on */
-	DISP_POWEROFF,	   /* ACPI S5 or console */
-	DISP_HALT,	   /* every vCPU halted with interrupts off */
+	DISP_RESET,    /* the guest reset itself; it runs on */
+	DISP_POWEROFF, /* ACPI S5 or console */
+	DISP_HALT,     /* every vCPU halted with interrupts off */
 	DISP_TRIPLE_FAULT,
 	DISP_DEBUG_EXIT,
 	DISP_NO_MEMORY,
-	DISP_ERROR,	   /* something the hypervisor cannot continue; vm->reason says what */
-	DISP_SAVED,	   /* frozen by snapshot save --poweroff */
+	DISP_ERROR, /* something the hypervisor cannot continue; vm->reason says what */
+	DISP_SAVED, /* frozen by snapshot save --poweroff */
 	DISP_DISK_ERROR,
 };
 
@@ -44,7 +45,8 @@ enum vcpu_request {
 	VCPU_REQ_PAUSE = 1 << 1, /* park at the next instruction boundary */
 	VCPU_REQ_EXIT = 1 << 2,	 /* leave the run loop for good */
 	VCPU_REQ_TLB = 1 << 3,	 /* nested mappings changed: flush before the next entry */
-	VCPU_REQ_CLOCK = 1 << 4, /* VM time was re-anchored: set the TSC offset, tell the paravirtual clock */
+	VCPU_REQ_CLOCK =
+	    1 << 4, /* VM time was re-anchored: set the TSC offset, tell the paravirtual clock */
 };
 
 enum { EXIT_STAT_MAX = 32 };
@@ -54,7 +56,7 @@ enum vm_action { VM_ACTION_NONE, VM_ACTION_RESET, VM_ACTION_POWEROFF, VM_ACTION_
 
 struct vcpu {
 	struct vm *vm;
-	unsigned index;	  /* 0..vcpus-1 */
+	unsigned index; /* 0..vcpus-1 */
 	uint32_t apic_id;
 	struct thread *thread;
 	struct vcpu_state state; /* I1: valid for the groups in 'valid', see virt_ops.h */
@@ -71,10 +73,10 @@ struct vcpu {
 	int in_guest_cpu;   /* CPU number while in guest mode, -1 otherwise; atomic */
 	bool sleeping;	    /* in sleep_until_request(): atomic */
 	bool has_rdtscp, has_xsave;
-	int64_t tsc_cpu_offset; /* of the CPU for which the TSC offset was computed last */
-	unsigned frame_order;		    /* of the frames that hold this struct */
-	struct vcpu_state *init_scratch;    /* the reset values while an INIT is taken */
-	bool irq_window; /* asked the back end for an exit when interrupts open */
+	int64_t tsc_cpu_offset;		 /* of the CPU for which the TSC offset was computed last */
+	unsigned frame_order;		 /* of the frames that hold this struct */
+	struct vcpu_state *init_scratch; /* the reset values while an INIT is taken */
+	bool irq_window;		 /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;
 };
@@ -85,14 +87,14 @@ struct vm {
 	struct mutex lock; /* life cycle */
 	enum vm_run_state run_state;
 	enum vm_disposition disposition;
-	enum vm_action action;	  /* what the guest asked for; atomic */
+	enum vm_action action;		/* what the guest asked for; atomic */
 	enum vm_action deferred_action; /* for when a paused machine goes on */
 	enum vm_disposition action_disposition;
 	bool action_queued, action_busy; /* in the manager's queue, in its hands (its lock) */
 	struct list action_link;
 	struct spinlock park_lock; /* protects vcpu->parked of all vCPUs */
 	struct waitq park_waitq;   /* who waits for vCPUs to park */
-	char reason[160]; /* for DISP_ERROR and others: a sentence */
+	char reason[160];	   /* for DISP_ERROR and others: a sentence */
 	unsigned nvcpus;
 	struct vcpu **vcpus;
 	struct gmem *gmem;
@@ -112,12 +114,14 @@ struct vm {
 	struct timer host_timer;
 	bool clock_running;
 	uint64_t time_base, time_stopped;
-	uint64_t tsc_hz; /* of the guest's TSC */
-	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not yet */
+	uint64_t tsc_hz;     /* of the guest's TSC */
+	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not
+				yet */
 	uint64_t stat_unhandled_io, stat_unhandled_msr, stat_unhandled_insn;
 };
 
-/* Tells a vCPU to look at its requests: an IPI if it is in guest mode, a wake-up if it halts. Any context. */
+/* Tells a vCPU to look at its requests: an IPI if it is in guest mode, a wake-up if it halts. Any
+ * context. */
 void vcpu_request(struct vcpu *v, uint32_t bits);
 
 /* --- life cycle (vm.c). Each takes the VM's mutex; thread context; may wait. ----------- */
@@ -156,7 +160,7 @@ void vm_unquiesce(struct vm *vm);
 struct vm *vm_find(const char *name);
 /* Calls fn for each VM, in order of creation, with the list's mutex held. */
 void vm_foreach(void (*fn)(struct vm *vm, void *arg), void *arg);
-const char *vm_state_text(enum vm_run_state s);	     /* "running", "paused", "stopped", "frozen" */
+const char *vm_state_text(enum vm_run_state s); /* "running", "paused", "stopped", "frozen" */
 const char *vm_disposition_text(enum vm_disposition d); /* "none", "reset", "poweroff", ... */
 
 /* A message that the operator should see: "vm 'web': ...". Set by the console; may be NULL. */
@@ -168,7 +172,8 @@ int vm_manager_start(void);
 /* The vCPU whose APIC ID is id, or NULL. */
 struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);
 
-/* From device models, any context: the guest asked for it. Carried out by the machine's own thread. */
+/* From device models, any context: the guest asked for it. Carried out by the machine's own thread.
+ */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
 /* Stops this guest with a disposition and a reason (I4). Any context. */

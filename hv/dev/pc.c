@@ -35,11 +35,27 @@ static int boot_linux(struct vm *vm, uint64_t rsdp, struct errmsg *e)
 	return boot_linux_load(vm, &p, rsdp, map, entries, &vm->vcpus[0]->state, e);
 }
 
+/* Virtual wire mode, as firmware leaves it (MP specification 1.4, 3.6.2.2): the 8259 reaches the
+ * boot CPU. */
+static void virtual_wire(struct vm *vm)
+{
+	enum { SVR = APIC_SVR << 4, LINT0 = APIC_LVT_LINT0 << 4, LINT1 = APIC_LVT_LINT1 << 4 };
+
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		struct vlapic *l = &vm->vcpus[i]->lapic;
+
+		vlapic_mmio_write(l, SVR, 4, 0x1ff);
+		vlapic_mmio_write(l, LINT0, 4, i == 0 ? DELIVERY_EXTINT << 8 : 1 << 16);
+		vlapic_mmio_write(l, LINT1, 4, DELIVERY_NMI << 8);
+	}
+}
+
 int pc_boot(struct vm *vm, struct errmsg *e)
 {
 	uint64_t rsdp;
 	int err = acpi_tables_build(vm, &rsdp, e);
 
+	virtual_wire(vm);
 	if (err || vm->config.boot == BOOT_NONE)
 		return err;
 	return boot_linux(vm, rsdp, e);

@@ -72,7 +72,8 @@ int catalog_decode(const uint8_t *p, uint32_t len, struct snap_info *o, struct e
 	if (get_le16(p + SN_VERSION) != 1 || get_le32(p + SN_FLAGS))
 		return err_set(e, ERR_UNSUPPORTED, "catalog record: version %u, flags 0x%x",
 		    get_le16(p + SN_VERSION), get_le32(p + SN_FLAGS));
-	if (name > STORE_NAME_MAX || vm == 0 || vm > STORE_NAME_MAX || len != SN_STRINGS + name + vm)
+	if (name > STORE_NAME_MAX || vm == 0 || vm > STORE_NAME_MAX ||
+	    len != SN_STRINGS + name + vm)
 		return err_set(e, ERR_CORRUPT, "catalog record: impossible lengths");
 	*o = (struct snap_info){
 	    .format = get_le32(p + SN_FORMAT),
@@ -93,7 +94,8 @@ int catalog_decode(const uint8_t *p, uint32_t len, struct snap_info *o, struct e
 		return err_set(e, ERR_CORRUPT, "catalog record: impossible name");
 	for (const char *c = o->vm; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)
-			return err_set(e, ERR_CORRUPT, "snapshot '%s': impossible VM name", o->name);
+			return err_set(
+			    e, ERR_CORRUPT, "snapshot '%s': impossible VM name", o->name);
 	if (o->ndisks > SNAP_DISKS_MAX)
 		return err_set(e, ERR_CORRUPT, "snapshot '%s': %u disks", o->name, o->ndisks);
 	if (get_le64(p + SN_RAM_BLOCKS) > STORE_BLOCKS_MAX)
@@ -127,8 +129,8 @@ int catalog_find(struct store *s, const char *name, struct store_key *key, struc
 	return tree_find_hashed(s, key, name_match, &f, e);
 }
 
-int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
-    struct errmsg *e)
+int disk_record_add(
+    struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d, struct errmsg *e)
 {
 	struct store_key key = {state_object, REC_DISK, i};
 	uint8_t rec[DK_NAME + STORE_NAME_MAX] = {0};
@@ -162,28 +164,29 @@ int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg 
 	name = len >= DK_NAME ? get_le16(p + DK_NAME_LEN) : 0;
 	if (len < DK_NAME || name > STORE_NAME_MAX || len != DK_NAME + name ||
 	    get_le32(p + DK_FLAGS))
-		return err_set(e, ERR_CORRUPT, "snapshot '%s': disk record %u: impossible",
-		    sn->info.name, i);
+		return err_set(
+		    e, ERR_CORRUPT, "snapshot '%s': disk record %u: impossible", sn->info.name, i);
 	*out = (struct snap_disk){
 	    .epoch = get_le64(p + DK_EPOCH), .overlay = get_le64(p + DK_OVERLAY)};
 	memcpy(out->guid, p + DK_GUID, 16);
 	memcpy(out->name, p + DK_NAME, name);
 	for (const char *c = out->name; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)
-			return err_set(e, ERR_CORRUPT, "snapshot '%s': disk record %u: impossible name",
-			    sn->info.name, i);
+			return err_set(e, ERR_CORRUPT,
+			    "snapshot '%s': disk record %u: impossible name", sn->info.name, i);
 	return OK;
 }
 
-/* --- appearing and going ------------------------------------------------------------------------- */
+/* --- appearing and going -------------------------------------------------------------------------
+ */
 
 static bool is_open(struct store *s, uint64_t state_object)
 {
 	struct list *l;
 
-	LIST_FOREACH (l, &s->open_snaps)
-		if (LIST_ENTRY(l, struct snap, link)->info.state_object == state_object)
-			return true;
+	LIST_FOREACH(l, &s->open_snaps)
+	if (LIST_ENTRY(l, struct snap, link)->info.state_object == state_object)
+		return true;
 	return false;
 }
 
@@ -282,7 +285,8 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 	if (!err)
 		err = store_commit(s, e);
 	err = half_done(s, err);
-	/* From here on the new one is whole; room that cannot be regained now is at the next opening. */
+	/* From here on the new one is whole; room that cannot be regained now is at the next
+	 * opening. */
 	if (!err)
 		(void)remove_orphans(s, &old, orphan, NULL);
 	return err;
@@ -310,11 +314,12 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 	if (half_done(s, err))
 		return err_prefix(e, err, "snapshot '%s'", name);
 	err = remove_orphans(s, &info, orphan, e);
-	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name) :
-		     OK;
+	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name)
+		   : OK;
 }
 
-/* --- listing ------------------------------------------------------------------------------------------ */
+/* --- listing
+ * ------------------------------------------------------------------------------------------ */
 
 struct list_entry {
 	uint64_t created, key;
@@ -380,7 +385,8 @@ int snap_list(struct store *s,
 		} else {
 			if (n == cap) {
 				size_t more = cap ? cap * 2 : 64;
-				void *p = heap_grow(list, cap * sizeof(*list), more * sizeof(*list));
+				void *p =
+				    heap_grow(list, cap * sizeof(*list), more * sizeof(*list));
 
 				if (!p) {
 					heap_free(list);

@@ -117,8 +117,8 @@ static int write_runs(struct stream_writer *w, struct stream_slot *slot,
 	return OK;
 }
 
-static int put_chunk(struct stream_writer *w, uint64_t addr, const void *data, uint32_t len,
-    struct errmsg *e)
+static int put_chunk(
+    struct stream_writer *w, uint64_t addr, const void *data, uint32_t len, struct errmsg *e)
 {
 	struct stream_slot *slot = &w->slot[w->next];
 	struct store_extent x = {.offset = addr, .raw_len = len};
@@ -151,8 +151,8 @@ int stream_put(
 	const uint8_t *p = data;
 
 	if (addr < w->end || len > UINT64_MAX - STORE_CHUNK - addr)
-		return err_set(e, ERR_INVAL, "chunk 0x%llx: not in ascending order",
-		    (unsigned long long)addr);
+		return err_set(
+		    e, ERR_INVAL, "chunk 0x%llx: not in ascending order", (unsigned long long)addr);
 	while (len) {
 		uint32_t n = (uint32_t)MIN(len, STORE_CHUNK - addr % STORE_CHUNK);
 		int err = put_chunk(w, addr, p, n, e);
@@ -180,8 +180,8 @@ int stream_finish(struct stream_writer *w, uint64_t size, struct errmsg *e)
 
 /* --- reading ---------------------------------------------------------------------------- */
 
-int stream_open(struct stream_reader *r, struct store *s, uint64_t object, uint32_t kind,
-    struct errmsg *e)
+int stream_open(
+    struct stream_reader *r, struct store *s, uint64_t object, uint32_t kind, struct errmsg *e)
 {
 	int err;
 
@@ -193,8 +193,8 @@ int stream_open(struct stream_reader *r, struct store *s, uint64_t object, uint3
 		return err_set(e, ERR_CORRUPT, "object %llu: of the wrong kind, or not complete",
 		    (unsigned long long)object);
 	if (r->info.parent)
-		return err_set(e, ERR_UNSUPPORTED, "object %llu: needs a parent",
-		    (unsigned long long)object);
+		return err_set(
+		    e, ERR_UNSUPPORTED, "object %llu: needs a parent", (unsigned long long)object);
 	return OK;
 }
 
@@ -238,7 +238,8 @@ void stream_rewind(struct stream_reader *r)
 /* Takes the next extent off the index; ERR_NOENT at the end. */
 static int next_extent(struct stream_reader *r, struct store_extent *x, struct errmsg *e)
 {
-	int err = r->at_end ? ERR_NOENT : store_extent_next(r->store, r->object, r->next_offset, x, e);
+	int err =
+	    r->at_end ? ERR_NOENT : store_extent_next(r->store, r->object, r->next_offset, x, e);
 
 	if (err == ERR_NOENT)
 		r->at_end = true;
@@ -247,8 +248,7 @@ static int next_extent(struct stream_reader *r, struct store_extent *x, struct e
 	return err;
 }
 
-static int read_runs(
-    struct store *s, const struct store_extent *x, uint8_t *buf, struct errmsg *e)
+static int read_runs(struct store *s, const struct store_extent *x, uint8_t *buf, struct errmsg *e)
 {
 	for (unsigned i = 0; i < x->nruns; i++) {
 		int err = store_read_blocks(s, x->runs[i].block, buf, x->runs[i].count, e);
@@ -292,7 +292,8 @@ static int decode(const struct store_extent *x, const uint8_t *stored, void *out
 	return OK;
 }
 
-/* Keeps the reads of the following chunks under way. Errors of the index are kept for their turn. */
+/* Keeps the reads of the following chunks under way. Errors of the index are kept for their turn.
+ */
 static int prefetch(struct stream_reader *r, struct errmsg *e)
 {
 	while (r->count < STORE_IO_DEPTH) {
@@ -317,8 +318,7 @@ static int prefetch(struct stream_reader *r, struct errmsg *e)
 	return OK;
 }
 
-int stream_next(
-    struct stream_reader *r, uint64_t *addr, void *buf, uint32_t *len, struct errmsg *e)
+int stream_next(struct stream_reader *r, uint64_t *addr, void *buf, uint32_t *len, struct errmsg *e)
 {
 	struct stream_read_slot *slot = &r->slot[r->head];
 	int err = prefetch(r, e);

@@ -34,8 +34,8 @@ struct stream_writer {
 };
 
 /* Makes a new object (an orphan). After an error, stream_abort() all the same. */
-int stream_begin(struct stream_writer *w, struct store *s, uint32_t kind,
-    struct errmsg *e) MUST_CHECK;
+int stream_begin(
+    struct stream_writer *w, struct store *s, uint32_t kind, struct errmsg *e) MUST_CHECK;
 /*
  * Adds len bytes at addr, in ascending order. Returns when data may be changed again; the
  * write may still be in flight, and its error comes from a later call.
@@ -79,17 +79,18 @@ void stream_close(struct stream_reader *r);
  * reads for the following ones under way. ERR_NOENT after the last one, when the totals agree
  * with the record; ERR_CORRUPT if they do not.
  */
-int stream_next(struct stream_reader *r, uint64_t *addr, void *buf, uint32_t *len,
-    struct errmsg *e) MUST_CHECK;
+int stream_next(
+    struct stream_reader *r, uint64_t *addr, void *buf, uint32_t *len, struct errmsg *e) MUST_CHECK;
 /* Begins again at the start. */
 void stream_rewind(struct stream_reader *r);
 /*
  * All stored bytes of the aligned chunk that addr lies in, zeros elsewhere, into buf
  * (STORE_CHUNK bytes); *present: whether there were any. Does not disturb stream_next().
  */
-int stream_read_chunk(struct stream_reader *r, uint64_t addr, void *buf, bool *present,
-    struct errmsg *e) MUST_CHECK;
-/* Walks the index only: every extent's fields, order and the totals; fn (may be NULL) sees each range. */
+int stream_read_chunk(
+    struct stream_reader *r, uint64_t addr, void *buf, bool *present, struct errmsg *e) MUST_CHECK;
+/* Walks the index only: every extent's fields, order and the totals; fn (may be NULL) sees each
+ * range. */
 int stream_check_index(struct stream_reader *r,
     int (*fn)(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e), void *ctx,
     struct errmsg *e) MUST_CHECK;

@@ -65,7 +65,8 @@ static int range_is_ram(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e
 	unsigned n = gmem_ranges(r->tree.vm, ranges);
 
 	for (unsigned i = 0; i < n; i++)
-		if (addr >= ranges[i].start && range_in(addr - ranges[i].start, len, ranges[i].size))
+		if (addr >= ranges[i].start &&
+		    range_in(addr - ranges[i].start, len, ranges[i].size))
 			return OK;
 	return err_set(
 	    e, ERR_CORRUPT, "RAM at 0x%llx, where the machine has none", (unsigned long long)addr);
@@ -209,7 +210,8 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	if (!err && as)
 		str_copy(r.name, sizeof(r.name), as);
 	if (!err) {
-		/* It stands still while the disks' epochs are compared, and goes on if they differ. */
+		/* It stands still while the disks' epochs are compared, and goes on if they differ.
+		 */
 		old = vm_find(r.name);
 		was_running = old && vm_pause(old, &ignored) == OK;
 		err = prepare(&r, name, as, e);

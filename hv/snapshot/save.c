@@ -6,6 +6,7 @@
 #include <string.h>
 #include "hv/block/block.h"
 #include "hv/core/gmem.h"
+#include "hv/core/guest_clock.h"
 #include "hv/core/vtimer.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
@@ -127,8 +128,8 @@ static int write_tree(struct save *sv, struct errmsg *e)
 	return err;
 }
 
-static int write_range(struct save *sv, uint64_t start, uint64_t size, uint64_t before,
-    struct errmsg *e)
+static int write_range(
+    struct save *sv, uint64_t start, uint64_t size, uint64_t before, struct errmsg *e)
 {
 	for (uint64_t a = 0, len; a < size; a += STORE_CHUNK) {
 		const void *p = gmem_peek(sv->vm, gpa(start + a), &len);
@@ -137,8 +138,8 @@ static int write_range(struct save *sv, uint64_t start, uint64_t size, uint64_t 
 		err = snap_writer_ram(sv->writer, gpa(start + a), p, STORE_CHUNK, e);
 		if (err)
 			return err;
-		if (sv->progress && !sv->progress(sv->ctx, before + a + STORE_CHUNK,
-					sv->vm->config.memory))
+		if (sv->progress &&
+		    !sv->progress(sv->ctx, before + a + STORE_CHUNK, sv->vm->config.memory))
 			return err_set(e, ERR_CANCELLED, "cancelled");
 		thread_yield();
 	}
@@ -204,8 +205,8 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	int err;
 
 	if (!running && vm->run_state != VM_PAUSED)
-		return err_set(e, ERR_STATE, "vm '%s' is %s", vm->config.name,
-		    vm_state_text(vm->run_state));
+		return err_set(
+		    e, ERR_STATE, "vm '%s' is %s", vm->config.name, vm_state_text(vm->run_state));
 	err = begin(sv, name, e);
 	if (err)
 		return err;
@@ -219,6 +220,7 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		vm->run_state = VM_PAUSED; /* quiesced already */
 		vm_freeze(vm);
 	} else if (running) {
+		guest_clock_tell(vm);
 		vm_unquiesce(vm);
 	}
 	out->pause_ns = time_now() - sv->paused_at;

@@ -25,15 +25,16 @@ static int read_extent(struct copy *c, const struct store_extent *x, struct errm
 	uint8_t *p = c->buf;
 
 	for (unsigned i = 0; i < x->nruns; i++) {
-		int err = store_read_blocks(c->from->store, x->runs[i].block, p, x->runs[i].count, e);
+		int err =
+		    store_read_blocks(c->from->store, x->runs[i].block, p, x->runs[i].count, e);
 
 		if (err)
 			return err;
 		p += (size_t)x->runs[i].count * STORE_BLOCK;
 	}
 	if (crc32c(0, c->buf, (size_t)(p - c->buf)) != x->crc && x->encoding != ENC_ZERO)
-		return err_set(e, ERR_CORRUPT, "chunk 0x%llx: checksum wrong",
-		    (unsigned long long)x->offset);
+		return err_set(
+		    e, ERR_CORRUPT, "chunk 0x%llx: checksum wrong", (unsigned long long)x->offset);
 	return OK;
 }
 
@@ -71,7 +72,8 @@ static int copy_object(struct copy *c, struct stream_reader *from, uint64_t *id,
 		if (!err)
 			err = write_extent(c, *id, &x, e);
 		c->done += x.raw_len;
-		if (!err && c->progress && !c->progress(c->ctx, c->done, c->info.ram_bytes + c->info.state_bytes))
+		if (!err && c->progress &&
+		    !c->progress(c->ctx, c->done, c->info.ram_bytes + c->info.state_bytes))
 			err = err_set(e, ERR_CANCELLED, "cancelled");
 	}
 	if (err != ERR_NOENT)
@@ -104,7 +106,8 @@ static int copy_all(struct copy *c, bool replace, struct errmsg *e)
 int snap_copy(struct snap *from, struct store *to, const char *name, bool replace,
     bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct errmsg *e)
 {
-	struct copy c = {.from = from, .to = to, .info = from->info, .progress = progress, .ctx = ctx};
+	struct copy c = {
+	    .from = from, .to = to, .info = from->info, .progress = progress, .ctx = ctx};
 	struct store_key key;
 	struct snap_info old;
 	int err = snap_name_check(name, e);

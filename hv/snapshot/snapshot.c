@@ -58,8 +58,8 @@ int snap_writer_begin(
 		return err_set(e, ERR_NOMEM, "out of memory");
 	w->store = s;
 	w->replace = p->replace;
-	w->info = (struct snap_info){
-	    .created = p->created, .memory = p->memory, .format = SNAP_FORMAT};
+	w->info =
+	    (struct snap_info){.created = p->created, .memory = p->memory, .format = SNAP_FORMAT};
 	memcpy(w->info.id, p->id, 16);
 	memcpy(w->info.parent, p->parent, 16);
 	str_copy(w->info.name, sizeof(w->info.name), p->name);
@@ -82,7 +82,8 @@ int snap_writer_state(struct snap_writer *w, const void *tree, size_t size, stru
 	if (w->has_state)
 		return err_set(e, ERR_STATE, "snapshot '%s': state written twice", w->info.name);
 	if (size == 0 || size > STATE_TREE_MAX)
-		return err_set(e, ERR_RANGE, "snapshot '%s': state of %zu bytes", w->info.name, size);
+		return err_set(
+		    e, ERR_RANGE, "snapshot '%s': state of %zu bytes", w->info.name, size);
 	w->has_state = true;
 	w->state.info.content_crc = crc32c(0, tree, size);
 	w->info.state_bytes = size;
@@ -173,8 +174,8 @@ static int check_objects(struct snap *sn, struct errmsg *e)
 		return err_set(e, ERR_UNSUPPORTED, "format %u: made by a newer release", i->format);
 	if (sn->state.info.size != i->state_bytes || i->state_bytes == 0 ||
 	    i->state_bytes > STATE_TREE_MAX)
-		return err_set(e, ERR_CORRUPT, "state of %llu bytes",
-		    (unsigned long long)sn->state.info.size);
+		return err_set(
+		    e, ERR_CORRUPT, "state of %llu bytes", (unsigned long long)sn->state.info.size);
 	if (sn->ram.info.extents != i->ram_chunks || sn->ram.info.raw != i->ram_bytes ||
 	    sn->ram.info.blocks * STORE_BLOCK != i->stored_bytes)
 		return err_set(e, ERR_CORRUPT, "catalog record and RAM disagree");
@@ -234,7 +235,8 @@ static int read_state(struct snap *sn, uint8_t *buf, uint8_t *chunk, struct errm
 int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e)
 {
 	uint8_t *chunk = heap_alloc(STORE_CHUNK), *buf = heap_zalloc(sn->info.state_bytes);
-	int err = chunk && buf ? read_state(sn, buf, chunk, e) : err_set(e, ERR_NOMEM, "out of memory");
+	int err =
+	    chunk && buf ? read_state(sn, buf, chunk, e) : err_set(e, ERR_NOMEM, "out of memory");
 
 	heap_free(chunk);
 	if (err) {
@@ -248,7 +250,8 @@ int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e)
 
 static int ram_error(struct snap *sn, int err, struct errmsg *e)
 {
-	return err && err != ERR_NOENT ? err_prefix(e, err, "snapshot '%s': ram", sn->info.name) : err;
+	return err && err != ERR_NOENT ? err_prefix(e, err, "snapshot '%s': ram", sn->info.name)
+				       : err;
 }
 
 int snap_ram_check(struct snap *sn,
@@ -270,8 +273,8 @@ int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e)
 	return ram_error(sn, stream_read_chunk(&sn->ram, addr.a, buf, &present, e), e);
 }
 
-static int verify_ram(struct snap *sn, bool (*progress)(void *, uint64_t, uint64_t), void *ctx,
-    struct errmsg *e)
+static int verify_ram(
+    struct snap *sn, bool (*progress)(void *, uint64_t, uint64_t), void *ctx, struct errmsg *e)
 {
 	uint8_t *buf = heap_alloc(STORE_CHUNK);
 	uint64_t done = 0;

@@ -39,9 +39,9 @@ struct snap_info {
 };
 
 struct snap_disk {
-	uint8_t guid[16]; /* the partition's */
-	uint64_t epoch;	  /* its write epoch when the snapshot was taken */
-	uint64_t overlay; /* object; 0: the partition is written directly */
+	uint8_t guid[16];	       /* the partition's */
+	uint64_t epoch;		       /* its write epoch when the snapshot was taken */
+	uint64_t overlay;	       /* object; 0: the partition is written directly */
 	char name[STORE_NAME_MAX + 1]; /* the device's, for messages */
 };
 
@@ -56,11 +56,12 @@ struct snap_writer;
 int snap_writer_begin(struct store *s, const struct snap_params *p, struct snap_writer **out,
     struct errmsg *e) MUST_CHECK;
 /* The encoded state tree; once, at any time before the commit. */
-int snap_writer_state(struct snap_writer *w, const void *tree, size_t size,
-    struct errmsg *e) MUST_CHECK;
-/* RAM in ascending order of address, best in aligned pieces of 64 KiB; data may change afterwards. */
-int snap_writer_ram(struct snap_writer *w, gpa_t addr, const void *data, uint64_t len,
-    struct errmsg *e) MUST_CHECK;
+int snap_writer_state(
+    struct snap_writer *w, const void *tree, size_t size, struct errmsg *e) MUST_CHECK;
+/* RAM in ascending order of address, best in aligned pieces of 64 KiB; data may change afterwards.
+ */
+int snap_writer_ram(
+    struct snap_writer *w, gpa_t addr, const void *data, uint64_t len, struct errmsg *e) MUST_CHECK;
 int snap_writer_disk(struct snap_writer *w, const struct snap_disk *d, struct errmsg *e) MUST_CHECK;
 /* What was written so far: bytes of RAM that were not zero, and what they take. */
 void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint64_t *stored_bytes);
@@ -97,7 +98,8 @@ int snap_ram_check(struct snap *sn,
  * The next piece of RAM that is not zero, verified, into buf (64 KiB); ERR_NOENT after the last,
  * when all that the record counts were seen. What is never delivered is zero.
  */
-int snap_ram_next(struct snap *sn, gpa_t *addr, void *buf, uint32_t *len, struct errmsg *e) MUST_CHECK;
+int snap_ram_next(
+    struct snap *sn, gpa_t *addr, void *buf, uint32_t *len, struct errmsg *e) MUST_CHECK;
 /* The aligned 64 KiB of RAM that addr lies in, verified. Does not disturb snap_ram_next(). */
 int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST_CHECK;
 /*

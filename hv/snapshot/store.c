@@ -89,7 +89,7 @@ static bool super_has_magic(const uint8_t *p)
 static bool super_valid(const uint8_t *p, unsigned slot)
 {
 	return super_has_magic(p) && get_le32(p + SB_CRC) == crc32c(0, p, SB_CRC) &&
-	    get_le64(p + SB_GENERATION) % 2 == slot;
+	       get_le64(p + SB_GENERATION) % 2 == slot;
 }
 
 /* What the figures must be for the rest to be read safely. */
@@ -101,8 +101,8 @@ static const char *super_fault(struct store *s)
 		return "impossible generation";
 	if (s->next_object < OBJ_FIRST || s->next_object > UINT64_MAX / 2)
 		return "impossible object number";
-	if (!map_run_ok(s, s->root.block, 1) || s->root.gen == 0 ||
-	    s->root.gen > s->generation || s->root_level >= STORE_TREE_LEVELS)
+	if (!map_run_ok(s, s->root.block, 1) || s->root.gen == 0 || s->root.gen > s->generation ||
+	    s->root_level >= STORE_TREE_LEVELS)
 		return "impossible root";
 	if (s->map_root.gen == 0 || s->map_root.gen > s->generation || s->map_root.slot > 1 ||
 	    s->map_root.free > map_initial_free(s))
@@ -153,7 +153,8 @@ static int super_decode(struct store *s, const uint8_t *p, struct errmsg *e)
 	return OK;
 }
 
-/* --- formatting, opening, closing ---------------------------------------------------------------- */
+/* --- formatting, opening, closing ----------------------------------------------------------------
+ */
 
 static struct store *store_new(const struct store_io *io)
 {
@@ -240,8 +241,8 @@ static int super_choose(struct store *s, uint8_t *buf, const uint8_t **chosen, s
 			return err_set(e, ERR_CORRUPT, "store: no superblock is whole");
 		return err_set(e, ERR_NOENT, "store: not formatted");
 	}
-	newer = ok[1] &&
-	    (!ok[0] || get_le64(p[1] + SB_GENERATION) > get_le64(p[0] + SB_GENERATION));
+	newer =
+	    ok[1] && (!ok[0] || get_le64(p[1] + SB_GENERATION) > get_le64(p[0] + SB_GENERATION));
 	*chosen = p[newer];
 	return OK;
 }
@@ -292,13 +293,15 @@ void store_stat(const struct store *s, struct store_stat *out)
 	str_copy(out->note, sizeof(out->note), s->note);
 }
 
-/* --- changes ------------------------------------------------------------------------------------------ */
+/* --- changes
+ * ------------------------------------------------------------------------------------------ */
 
 int store_may_change(struct store *s, bool deleting, struct errmsg *e)
 {
 	cache_trim(s);
 	if (s->dead)
-		return err_set(e, ERR_STATE, "store: closed to changes after an error; open it anew");
+		return err_set(
+		    e, ERR_STATE, "store: closed to changes after an error; open it anew");
 	if (!s->writable)
 		return err_set(e, ERR_STATE, "store: opened for reading only");
 	if (map_available(s) < (deleting ? STORE_SLICE : STORE_RESERVE - STORE_SLICE))
@@ -312,7 +315,8 @@ int store_commit(struct store *s, struct errmsg *e)
 	int err, waited;
 
 	if (s->dead)
-		return err_set(e, ERR_STATE, "store: closed to changes after an error; open it anew");
+		return err_set(
+		    e, ERR_STATE, "store: closed to changes after an error; open it anew");
 	if (!s->changed)
 		return OK;
 	super = heap_alloc(STORE_BLOCK);
@@ -379,13 +383,15 @@ int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e)
 		err = store_commit(s, e);
 	if (err || map_available(s) >= need)
 		return err;
-	return err_set(e, ERR_NOSPACE, "store full: up to %llu MiB needed, %llu MiB of %llu MiB free",
+	return err_set(e, ERR_NOSPACE,
+	    "store full: up to %llu MiB needed, %llu MiB of %llu MiB free",
 	    (unsigned long long)(need * STORE_BLOCK + MIB - 1) / MIB,
 	    (unsigned long long)(map_available(s) * STORE_BLOCK / MIB),
 	    (unsigned long long)(s->nblocks * STORE_BLOCK / MIB));
 }
 
-/* --- disk write epochs ------------------------------------------------------------------------------------ */
+/* --- disk write epochs
+ * ------------------------------------------------------------------------------------ */
 
 struct epoch_search {
 	const uint8_t *guid;
@@ -397,8 +403,8 @@ static int epoch_match(void *ctx, const uint8_t *data, uint32_t len, struct errm
 	struct epoch_search *f = ctx;
 
 	if (len != EP_BYTES)
-		return err_set(e, ERR_CORRUPT, "store: epoch record: %u bytes instead of %u", len,
-		    EP_BYTES);
+		return err_set(
+		    e, ERR_CORRUPT, "store: epoch record: %u bytes instead of %u", len, EP_BYTES);
 	if (memcmp(data + EP_GUID, f->guid, 16) != 0)
 		return ERR_NOENT;
 	f->epoch = get_le64(data + EP_EPOCH);
@@ -449,8 +455,8 @@ int store_epoch_bump(struct store *s, const uint8_t guid[16], uint64_t *epoch, s
 		return err;
 	memcpy(rec + EP_GUID, guid, 16);
 	put_le64(rec + EP_EPOCH, now + 1);
-	err = fresh ? tree_insert(s, &key, rec, EP_BYTES, e) :
-		      tree_update(s, &key, rec, EP_BYTES, e);
+	err =
+	    fresh ? tree_insert(s, &key, rec, EP_BYTES, e) : tree_update(s, &key, rec, EP_BYTES, e);
 	if (!err)
 		err = store_commit(s, e);
 	if (!err)

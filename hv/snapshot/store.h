@@ -57,8 +57,8 @@ int store_format(const struct store_io *io, const uint8_t uuid[16], struct errms
  * Opens at the last commit. io is copied. ERR_NOENT: there is no store; ERR_CORRUPT,
  * ERR_UNSUPPORTED (a newer format), ERR_NOMEM, ERR_IO. For writing, orphans are removed.
  */
-int store_open(const struct store_io *io, bool writable, struct store **out,
-    struct errmsg *e) MUST_CHECK;
+int store_open(
+    const struct store_io *io, bool writable, struct store **out, struct errmsg *e) MUST_CHECK;
 /* Forgets what is not committed, frees all; NULL is allowed. */
 void store_close(struct store *s);
 
@@ -73,11 +73,11 @@ struct store_stat {
 	uint8_t uuid[16];
 	uint32_t version;
 	uint64_t generation;
-	uint64_t nblocks;   /* of the store */
-	uint64_t free;	    /* blocks with no reference, and none in the last commit */
-	uint64_t reserved;  /* of these, kept for deleting when the store is full */
+	uint64_t nblocks;  /* of the store */
+	uint64_t free;	   /* blocks with no reference, and none in the last commit */
+	uint64_t reserved; /* of these, kept for deleting when the store is full */
 	bool writable;
-	char note[160];	    /* what a person should know of; "" if nothing */
+	char note[160]; /* what a person should know of; "" if nothing */
 };
 void store_stat(const struct store *s, struct store_stat *out);
 
@@ -90,11 +90,11 @@ int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e) MUST_CHECK
 /* --- disk write epochs --------------------------------------------------------------- */
 
 /* How often the partition may have been written directly; 0 if it never was. */
-int store_epoch_get(struct store *s, const uint8_t guid[16], uint64_t *epoch,
-    struct errmsg *e) MUST_CHECK;
+int store_epoch_get(
+    struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e) MUST_CHECK;
 /* Raises it by one and commits: on the medium when this returns OK. */
-int store_epoch_bump(struct store *s, const uint8_t guid[16], uint64_t *epoch,
-    struct errmsg *e) MUST_CHECK;
+int store_epoch_bump(
+    struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e) MUST_CHECK;
 
 /* --- objects: sparse byte arrays made of extents --------------------------------------- */
 
@@ -122,10 +122,10 @@ struct store_object_info {
 
 /* A new, empty object, an orphan until a snapshot refers to it. */
 int store_object_create(struct store *s, uint32_t kind, uint64_t *id, struct errmsg *e) MUST_CHECK;
-int store_object_get(struct store *s, uint64_t id, struct store_object_info *out,
-    struct errmsg *e) MUST_CHECK;
-int store_object_set(struct store *s, uint64_t id, const struct store_object_info *in,
-    struct errmsg *e) MUST_CHECK;
+int store_object_get(
+    struct store *s, uint64_t id, struct store_object_info *out, struct errmsg *e) MUST_CHECK;
+int store_object_set(
+    struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e) MUST_CHECK;
 /*
  * Removes an orphan with all its extents, in several commits: after a power cut the next
  * opening goes on. No write to the object may be in flight.
@@ -137,8 +137,8 @@ int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e
 /* Gives back what store_extent_alloc() took and no record mentions. */
 void store_extent_unalloc(struct store *s, const struct store_extent *x);
 /* Records the extent; its blocks were allocated. */
-int store_extent_add(struct store *s, uint64_t id, const struct store_extent *x,
-    struct errmsg *e) MUST_CHECK;
+int store_extent_add(
+    struct store *s, uint64_t id, const struct store_extent *x, struct errmsg *e) MUST_CHECK;
 /* The first extent at or after offset: OK, ERR_NOENT, or an error. Its fields are checked. */
 int store_extent_next(struct store *s, uint64_t id, uint64_t offset, struct store_extent *out,
     struct errmsg *e) MUST_CHECK;
@@ -149,10 +149,10 @@ int store_breathe(struct store *s, struct errmsg *e) MUST_CHECK;
 
 /* --- block I/O for the data of extents ------------------------------------------------------- */
 
-int store_read_blocks(struct store *s, uint64_t block, void *buf, uint32_t n,
-    struct errmsg *e) MUST_CHECK;
-int store_write_blocks(struct store *s, uint64_t block, const void *buf, uint32_t n,
-    struct errmsg *e) MUST_CHECK;
+int store_read_blocks(
+    struct store *s, uint64_t block, void *buf, uint32_t n, struct errmsg *e) MUST_CHECK;
+int store_write_blocks(
+    struct store *s, uint64_t block, const void *buf, uint32_t n, struct errmsg *e) MUST_CHECK;
 void store_submit(struct store *s, struct store_req *r);
 int store_wait(struct store *s, struct store_req *r, struct errmsg *e);
 

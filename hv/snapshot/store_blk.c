@@ -70,8 +70,8 @@ static void dev_submit(void *ctx, struct store_req *r)
 
 	r->io = slot;
 	if (!slot) { /* no memory: then without overlap */
-		r->status = r->write ? dev_write(b, r->block, r->buf, r->nblocks) :
-				       dev_read(b, r->block, r->buf, r->nblocks);
+		r->status = r->write ? dev_write(b, r->block, r->buf, r->nblocks)
+				     : dev_read(b, r->block, r->buf, r->nblocks);
 		return;
 	}
 	*slot = (struct blk_slot){

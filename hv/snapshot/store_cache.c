@@ -22,7 +22,8 @@ struct node *cache_peek(struct store *s, uint64_t id)
 {
 	struct list *head = bucket_of(s, id), *l;
 
-	LIST_FOREACH (l, head) {
+	LIST_FOREACH(l, head)
+	{
 		struct node *n = LIST_ENTRY(l, struct node, hash);
 
 		if (n->id == id)
@@ -101,7 +102,8 @@ void cache_trim(struct store *s)
 {
 	struct list *l, *tmp;
 
-	LIST_FOREACH_SAFE (l, tmp, &s->lru) {
+	LIST_FOREACH_SAFE(l, tmp, &s->lru)
+	{
 		struct node *n = LIST_ENTRY(l, struct node, lru);
 
 		if (s->nnodes - s->ndirty <= CACHE_CLEAN_MAX)
@@ -115,7 +117,8 @@ void cache_drop_clean(struct store *s)
 {
 	struct list *l, *tmp;
 
-	LIST_FOREACH_SAFE (l, tmp, &s->lru) {
+	LIST_FOREACH_SAFE(l, tmp, &s->lru)
+	{
 		struct node *n = LIST_ENTRY(l, struct node, lru);
 
 		if (!n->dirty && !n->pins)
@@ -160,7 +163,7 @@ int block_load(struct store *s, uint64_t block, enum store_block_type type, unsi
 	else if (get_le64(buf + MH_GENERATION) != gen || get_le32(buf + MH_CRC) != crc)
 		why = "not the version that was committed";
 	else if (get_le16(buf + MH_TYPE) != type || get_le16(buf + MH_LEVEL) != level ||
-	    get_le64(buf + MH_INDEX) != index)
+		 get_le64(buf + MH_INDEX) != index)
 		why = "of the wrong kind";
 	if (why)
 		return err_set(e, ERR_CORRUPT, "store: %s at block %llu: %s", type_name(type),

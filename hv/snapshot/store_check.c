@@ -87,14 +87,14 @@ static int is_orphan(struct store *s, uint64_t id, bool *orphan, struct errmsg *
 	return err == ERR_NOENT ? OK : err;
 }
 
-static int on_object(struct check *c, const struct store_key *k, const uint8_t *data, uint32_t len,
-    struct errmsg *e)
+static int on_object(
+    struct check *c, const struct store_key *k, const uint8_t *data, uint32_t len, struct errmsg *e)
 {
 	int err;
 
 	if (k->offset)
-		return err_set(e, ERR_CORRUPT, "object %llu: second record",
-		    (unsigned long long)k->object);
+		return err_set(
+		    e, ERR_CORRUPT, "object %llu: second record", (unsigned long long)k->object);
 	if (k->object >= c->s->next_object)
 		return err_set(e, ERR_CORRUPT, "object %llu: number not given out yet",
 		    (unsigned long long)k->object);
@@ -111,8 +111,8 @@ static int on_object(struct check *c, const struct store_key *k, const uint8_t *
 	return err;
 }
 
-static int on_extent(struct check *c, const struct store_key *k, const uint8_t *data, uint32_t len,
-    struct errmsg *e)
+static int on_extent(
+    struct check *c, const struct store_key *k, const uint8_t *data, uint32_t len, struct errmsg *e)
 {
 	struct store_extent x;
 	int err = extent_decode(c->s, k, data, len, &x, e);
@@ -160,15 +160,17 @@ static int on_snapshot(struct check *c, const uint8_t *data, uint32_t len, struc
 			err = is_orphan(c->s, id, &orphan, e);
 		if (err && err != ERR_NOENT)
 			return err;
-		if (err || orphan || o.kind != (i ? KIND_RAM : KIND_STATE) || !(o.flags & OBJ_COMPLETE))
-			return err_set(e, ERR_CORRUPT, "snapshot '%s': object %llu: missing or wrong",
-			    info.name, (unsigned long long)id);
+		if (err || orphan || o.kind != (i ? KIND_RAM : KIND_STATE) ||
+		    !(o.flags & OBJ_COMPLETE))
+			return err_set(e, ERR_CORRUPT,
+			    "snapshot '%s': object %llu: missing or wrong", info.name,
+			    (unsigned long long)id);
 	}
 	return OK;
 }
 
-static int on_item(void *ctx, const struct store_key *k, const uint8_t *data, uint32_t len,
-    struct errmsg *e)
+static int on_item(
+    void *ctx, const struct store_key *k, const uint8_t *data, uint32_t len, struct errmsg *e)
 {
 	struct check *c = ctx;
 	int err;
@@ -200,7 +202,8 @@ static int on_item(void *ctx, const struct store_key *k, const uint8_t *data, ui
 	    (unsigned long long)k->object);
 }
 
-/* --- the map ------------------------------------------------------------------------------------ */
+/* --- the map ------------------------------------------------------------------------------------
+ */
 
 static int check_group(struct check *c, uint64_t group, struct errmsg *e)
 {
@@ -213,7 +216,8 @@ static int check_group(struct check *c, uint64_t group, struct errmsg *e)
 	if (!err)
 		err = map_group(c->s, group, &counts, e);
 	for (uint32_t i = 0; !err && i < blocks; i++) {
-		uint16_t have = get_le16(counts + 2 * i), want = i < fixed ? 1 : c->refs[first + i - c->first];
+		uint16_t have = get_le16(counts + 2 * i),
+			 want = i < fixed ? 1 : c->refs[first + i - c->first];
 
 		if (have != want)
 			return err_set(e, ERR_CORRUPT,
@@ -265,7 +269,8 @@ int store_check(struct store *s, struct store_check_result *out, bool (*progress
 	heap_free(c.refs);
 	out->data_blocks -= MIN(out->data_blocks, out->meta_blocks);
 	if (!err && out->free_blocks != s->map_root.free)
-		err = err_set(e, ERR_CORRUPT, "store: %llu blocks are free, the superblock says %llu",
-		    (unsigned long long)out->free_blocks, (unsigned long long)s->map_root.free);
+		err =
+		    err_set(e, ERR_CORRUPT, "store: %llu blocks are free, the superblock says %llu",
+			(unsigned long long)out->free_blocks, (unsigned long long)s->map_root.free);
 	return err;
 }

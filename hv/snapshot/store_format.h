@@ -12,11 +12,11 @@
 enum {
 	STORE_VERSION = 1,
 	STORE_BLOCK = 4096,
-	STORE_HEAD_BLOCKS = 16,	  /* superblocks 0 and 1, the rest reserved */
-	STORE_MIN_BLOCKS = 512,	  /* a smaller partition is not formatted */
-	STORE_CHUNK = 64 * 1024,  /* an extent lies within one aligned chunk of its object */
+	STORE_HEAD_BLOCKS = 16,	 /* superblocks 0 and 1, the rest reserved */
+	STORE_MIN_BLOCKS = 512,	 /* a smaller partition is not formatted */
+	STORE_CHUNK = 64 * 1024, /* an extent lies within one aligned chunk of its object */
 	STORE_CHUNK_BLOCKS = STORE_CHUNK / STORE_BLOCK,
-	STORE_TREE_LEVELS = 10,	  /* a tree of more is refused */
+	STORE_TREE_LEVELS = 10, /* a tree of more is refused */
 	STORE_NAME_MAX = 63,
 };
 
@@ -34,8 +34,8 @@ enum store_super_offset {
 	SB_NBLOCKS = 56,
 	SB_GENERATION = 64,
 	SB_NEXT_OBJECT = 72,
-	SB_FREE = 80,	   /* blocks with reference count 0 */
-	SB_TREE_PTR = 88,  /* enum store_ptr_offset */
+	SB_FREE = 80,	     /* blocks with reference count 0 */
+	SB_TREE_PTR = 88,    /* enum store_ptr_offset */
 	SB_TREE_LEVEL = 112, /* u32: 0 if the root is a leaf */
 	SB_MAP_LEVEL = 116,  /* u32: level of the root of the reference map */
 	SB_MAP_GEN = 120,    /* u64: the map's root, as enum store_map_entry_offset */
@@ -63,7 +63,8 @@ enum store_header_offset {
 
 enum store_block_type { BLOCK_TREE = 1, BLOCK_MAP_LEAF = 2, BLOCK_MAP_INNER = 3 };
 
-/* A tree node's slots follow the header; their data grow down from the block's end, in slot order. */
+/* A tree node's slots follow the header; their data grow down from the block's end, in slot order.
+ */
 enum store_slot_offset {
 	SLOT_OBJECT = 0,    /* u64 */
 	SLOT_OFFSET = 8,    /* u64 */
@@ -94,9 +95,9 @@ enum {
 	MAP_COUNT_MAX = 0xfffe,
 };
 enum store_map_entry_offset {
-	MAP_GEN = 0,  /* u64; 0: the child was never written and is as at formatting */
-	MAP_FREE = 8, /* u64: blocks with count 0 below */
-	MAP_CRC = 16, /* u32: the child's MH_CRC */
+	MAP_GEN = 0,   /* u64; 0: the child was never written and is as at formatting */
+	MAP_FREE = 8,  /* u64: blocks with count 0 below */
+	MAP_CRC = 16,  /* u32: the child's MH_CRC */
 	MAP_SLOT = 20, /* u32: which of its two slots holds the child */
 	MAP_ENTRY_BYTES = 24,
 	MAP_FANOUT = (STORE_BLOCK - MH_BYTES) / MAP_ENTRY_BYTES, /* 168 */
@@ -110,7 +111,8 @@ enum store_object {
 	OBJ_FIRST = 16,	 /* the first of all others */
 };
 
-/* Types at and above REC_OPTIONAL may be ignored by a reader that does not know them; others not. */
+/* Types at and above REC_OPTIONAL may be ignored by a reader that does not know them; others not.
+ */
 enum store_record {
 	REC_SNAPSHOT = 1,
 	REC_ORPHAN = 2, /* no data */
@@ -133,16 +135,17 @@ enum store_extent_offset {
 enum store_encoding { ENC_NONE = 0, ENC_LZ4 = 1, ENC_ZERO = 2 };
 
 enum store_object_offset {
-	OB_KIND = 0,	    /* u32: enum store_object_kind */
-	OB_FLAGS = 4,	    /* u32: enum store_object_flag */
-	OB_SIZE = 8,	    /* u64: end of the last byte, holes included */
-	OB_EXTENTS = 16,    /* u64: number of extents */
-	OB_RAW = 24,	    /* u64: sum of their raw lengths */
-	OB_BLOCKS = 32,	    /* u64: sum of their blocks */
-	OB_LINKS = 40,	    /* u32: snapshots that refer to it */
-	OB_INDEX_CRC = 44,  /* u32: CRC-32C over, for each extent in order, its offset (u64) and EX_ bytes 0 to 13 */
+	OB_KIND = 0,	   /* u32: enum store_object_kind */
+	OB_FLAGS = 4,	   /* u32: enum store_object_flag */
+	OB_SIZE = 8,	   /* u64: end of the last byte, holes included */
+	OB_EXTENTS = 16,   /* u64: number of extents */
+	OB_RAW = 24,	   /* u64: sum of their raw lengths */
+	OB_BLOCKS = 32,	   /* u64: sum of their blocks */
+	OB_LINKS = 40,	   /* u32: snapshots that refer to it */
+	OB_INDEX_CRC = 44, /* u32: CRC-32C over, for each extent in order, its offset (u64) and EX_
+			      bytes 0 to 13 */
 	OB_CONTENT_CRC = 48, /* u32: CRC-32C of the content (state); 0 (RAM) */
-	OB_PARENT = 56,	    /* u64: object that holes fall through to; 0: holes are zeros */
+	OB_PARENT = 56,	     /* u64: object that holes fall through to; 0: holes are zeros */
 	OB_BYTES = 64,
 };
 enum store_object_kind { KIND_STATE = 1, KIND_RAM = 2, KIND_DISK = 3 };
@@ -162,17 +165,17 @@ enum store_snapshot_offset {
 	SN_RAM = 64,	 /* u64: object */
 	SN_MEMORY = 72,	 /* u64: bytes of the machine's RAM */
 	SN_STATE_BYTES = 80,
-	SN_RAM_CHUNKS = 88, /* u64: as OB_EXTENTS */
-	SN_RAM_RAW = 96,    /* u64: as OB_RAW */
+	SN_RAM_CHUNKS = 88,  /* u64: as OB_EXTENTS */
+	SN_RAM_RAW = 96,     /* u64: as OB_RAW */
 	SN_RAM_BLOCKS = 104, /* u64: as OB_BLOCKS */
-	SN_STRINGS = 128,   /* the name, then the VM's name, without NULs */
+	SN_STRINGS = 128,    /* the name, then the VM's name, without NULs */
 };
 
 enum store_disk_offset {
-	DK_GUID = 0,	 /* 16 bytes: the partition's */
-	DK_EPOCH = 16,	 /* u64: its write epoch */
-	DK_OVERLAY = 24, /* u64: object; 0: none */
-	DK_FLAGS = 32,	 /* u32: 0 */
+	DK_GUID = 0,	  /* 16 bytes: the partition's */
+	DK_EPOCH = 16,	  /* u64: its write epoch */
+	DK_OVERLAY = 24,  /* u64: object; 0: none */
+	DK_FLAGS = 32,	  /* u32: 0 */
 	DK_NAME_LEN = 36, /* u16 */
 	DK_NAME = 40,
 };

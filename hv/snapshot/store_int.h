@@ -10,10 +10,10 @@
 
 enum {
 	CACHE_BUCKETS = 256,
-	CACHE_CLEAN_MAX = 256, /* clean nodes kept between operations: 1 MiB */
+	CACHE_CLEAN_MAX = 256,	/* clean nodes kept between operations: 1 MiB */
 	CACHE_DIRTY_MAX = 1024, /* above, store_breathe() commits: 4 MiB */
-	STORE_RESERVE = 64,    /* blocks that only deleting may use */
-	STORE_SLICE = 16,      /* metadata blocks that deleting takes between commits */
+	STORE_RESERVE = 64,	/* blocks that only deleting may use */
+	STORE_SLICE = 16,	/* metadata blocks that deleting takes between commits */
 };
 
 /*
@@ -26,9 +26,10 @@ struct node {
 	uint64_t id; /* block number, or MAP_ID() */
 	uint8_t level;
 	bool dirty;
-	uint16_t pins;	/* cache_trim() keeps a pinned node */
-	uint8_t slot;	/* map: the slot that holds the committed copy */
-	uint64_t gen;	/* the generation it was, or will be, written in; 0: a map node as formatted */
+	uint16_t pins; /* cache_trim() keeps a pinned node */
+	uint8_t slot;  /* map: the slot that holds the committed copy */
+	uint64_t
+	    gen; /* the generation it was, or will be, written in; 0: a map node as formatted */
 	uint32_t crc;	/* of the committed copy, or of the last written */
 	uint64_t *busy; /* dirty map leaf: which blocks the last commit refers to */
 	uint8_t *buf;	/* STORE_BLOCK bytes */
@@ -71,7 +72,7 @@ struct store {
 	uint64_t txn_allocs;   /* metadata blocks taken since the last commit */
 	bool changed;
 	uint64_t data_goal, meta_goal; /* where to look for free blocks next */
-	struct list open_snaps; /* snapshot.c: snapshots being read */
+	struct list open_snaps;	       /* snapshot.c: snapshots being read */
 	/* the cache */
 	struct list bucket[CACHE_BUCKETS];
 	struct list lru; /* clean and dirty; the least recently used first */
@@ -138,8 +139,8 @@ int key_cmp(const struct store_key *a, const struct store_key *b);
 int tree_create(struct store *s, struct errmsg *e);
 /* The first item with a key >= *key: *key becomes its key; data (in the cache) is good until the
  * next change or trim. ERR_NOENT at the end. */
-int tree_seek(struct store *s, struct store_key *key, const uint8_t **data, uint32_t *len,
-    struct errmsg *e);
+int tree_seek(
+    struct store *s, struct store_key *key, const uint8_t **data, uint32_t *len, struct errmsg *e);
 /* The item with this key, or ERR_NOENT. */
 int tree_get(struct store *s, const struct store_key *key, const uint8_t **data, uint32_t *len,
     struct errmsg *e);
@@ -152,11 +153,11 @@ int tree_find_hashed(struct store *s, struct store_key *key,
     int (*match)(void *ctx, const uint8_t *data, uint32_t len, struct errmsg *e), void *ctx,
     struct errmsg *e);
 /* ERR_EXIST if the key is there. */
-int tree_insert(struct store *s, const struct store_key *key, const void *data, uint32_t len,
-    struct errmsg *e);
+int tree_insert(
+    struct store *s, const struct store_key *key, const void *data, uint32_t len, struct errmsg *e);
 /* Replaces the data of an item by as many bytes. */
-int tree_update(struct store *s, const struct store_key *key, const void *data, uint32_t len,
-    struct errmsg *e);
+int tree_update(
+    struct store *s, const struct store_key *key, const void *data, uint32_t len, struct errmsg *e);
 int tree_delete(struct store *s, const struct store_key *key, struct errmsg *e);
 int tree_flush(struct store *s, struct errmsg *e);
 /* Calls for every node, parents first, and for every item of every leaf, in order. */

@@ -73,8 +73,7 @@ int store_object_create(struct store *s, uint32_t kind, uint64_t *id, struct err
 	return tree_insert(s, &key, rec, OB_BYTES, e);
 }
 
-int store_object_get(
-    struct store *s, uint64_t id, struct store_object_info *out, struct errmsg *e)
+int store_object_get(struct store *s, uint64_t id, struct store_object_info *out, struct errmsg *e)
 {
 	struct store_key key = object_key(id);
 	const uint8_t *data;
@@ -121,15 +120,15 @@ static const char *extent_fault(const struct store *s, const struct store_extent
 	if (x->stored_len > STORE_CHUNK ||
 	    blocks != ALIGN_UP((uint64_t)x->stored_len, STORE_BLOCK) / STORE_BLOCK)
 		return "length and blocks disagree";
-	if (x->encoding == ENC_NONE   ? x->stored_len != x->raw_len :
-	    x->encoding == ENC_LZ4    ? x->stored_len == 0 :
-					x->stored_len != 0)
+	if (x->encoding == ENC_NONE  ? x->stored_len != x->raw_len
+	    : x->encoding == ENC_LZ4 ? x->stored_len == 0
+				     : x->stored_len != 0)
 		return "length and encoding disagree";
 	return NULL;
 }
 
-int extent_decode(const struct store *s, const struct store_key *k, const uint8_t *p,
-    uint32_t len, struct store_extent *x, struct errmsg *e)
+int extent_decode(const struct store *s, const struct store_key *k, const uint8_t *p, uint32_t len,
+    struct store_extent *x, struct errmsg *e)
 {
 	const char *why = NULL;
 
@@ -211,8 +210,7 @@ void store_extent_unalloc(struct store *s, const struct store_extent *x)
 			s->dead = true;
 }
 
-int store_extent_add(
-    struct store *s, uint64_t id, const struct store_extent *x, struct errmsg *e)
+int store_extent_add(struct store *s, uint64_t id, const struct store_extent *x, struct errmsg *e)
 {
 	struct store_key key = {id, REC_EXTENT, x->offset};
 	uint8_t rec[EX_RUNS + 8 * STORE_CHUNK_BLOCKS];
@@ -233,8 +231,8 @@ int store_extent_add(
 	return err;
 }
 
-int store_extent_next(struct store *s, uint64_t id, uint64_t offset, struct store_extent *out,
-    struct errmsg *e)
+int store_extent_next(
+    struct store *s, uint64_t id, uint64_t offset, struct store_extent *out, struct errmsg *e)
 {
 	struct store_key key = {id, REC_EXTENT, offset};
 	const uint8_t *data;
@@ -310,7 +308,8 @@ int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
 	return err ? err : store_commit(s, e);
 }
 
-/* At opening: what a power cut left half written or half deleted. One that resists is passed over. */
+/* At opening: what a power cut left half written or half deleted. One that resists is passed over.
+ */
 int orphans_remove(struct store *s)
 {
 	struct store_key key = orphan_key(0);
@@ -321,7 +320,8 @@ int orphans_remove(struct store *s)
 	while ((err = tree_seek(s, &key, &data, &len, NULL)) == OK) {
 		if (key.object != OBJ_ORPHANS || key.type != REC_ORPHAN)
 			return result;
-		err = key.offset < OBJ_FIRST ? ERR_CORRUPT : store_object_delete(s, key.offset, NULL);
+		err =
+		    key.offset < OBJ_FIRST ? ERR_CORRUPT : store_object_delete(s, key.offset, NULL);
 		if (err)
 			result = err;
 		if (key.offset == UINT64_MAX)

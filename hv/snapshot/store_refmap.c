@@ -85,7 +85,7 @@ bool map_run_ok(const struct store *s, uint64_t block, uint64_t count)
 	first = map_group_first(group);
 	/* within one group, behind its map nodes: so no allocator would cross either */
 	return group < s->ngroups && block >= first + map_group_fixed(group) &&
-	    block + count <= first + MAP_LEAF_COUNTS;
+	       block + count <= first + MAP_LEAF_COUNTS;
 }
 
 static uint64_t node_block(unsigned level, uint64_t index, unsigned slot)
@@ -148,7 +148,9 @@ static uint64_t node_free(struct store *s, struct node *n, unsigned level, uint6
 		for (uint32_t i = 0; i < MAP_LEAF_COUNTS; i++) {
 			uint16_t c = get_le16(count_at(n, i));
 
-			if (i >= blocks ? c != 0 : i < map_group_fixed(index) ? c != 1 : c > MAP_COUNT_MAX)
+			if (i >= blocks			 ? c != 0
+			    : i < map_group_fixed(index) ? c != 1
+							 : c > MAP_COUNT_MAX)
 				return UINT64_MAX;
 			sum += i < blocks && c == 0;
 		}
@@ -158,7 +160,8 @@ static uint64_t node_free(struct store *s, struct node *n, unsigned level, uint6
 		uint64_t child = index * MAP_FANOUT + i;
 		struct store_map_ptr m = entry_get(entry_of(n, child));
 
-		if (m.slot > 1 || m.gen > s->generation || m.free > initial_free(s, level - 1, child))
+		if (m.slot > 1 || m.gen > s->generation ||
+		    m.free > initial_free(s, level - 1, child))
 			return UINT64_MAX;
 		sum += m.free;
 	}
@@ -205,14 +208,14 @@ static int map_node(
 		n->slot = 1; /* the first copy goes to slot 0 */
 	} else {
 		err = block_load(s, node_block(level, index, m.slot),
-		    level ? BLOCK_MAP_INNER : BLOCK_MAP_LEAF, level, index, m.gen, m.crc, n->buf, e);
+		    level ? BLOCK_MAP_INNER : BLOCK_MAP_LEAF, level, index, m.gen, m.crc, n->buf,
+		    e);
 		n->slot = (uint8_t)m.slot;
 	}
 	n->gen = m.gen;
 	n->crc = m.crc;
 	if (!err && node_free(s, n, level, index) != m.free)
-		err = err_set(e, ERR_CORRUPT,
-		    "store: reference map at block %llu: does not add up",
+		err = err_set(e, ERR_CORRUPT, "store: reference map at block %llu: does not add up",
 		    (unsigned long long)node_block(level, index, m.slot));
 	if (err) {
 		cache_drop(s, n);
@@ -271,8 +274,8 @@ static void map_account(struct store *s, uint64_t group, int64_t delta)
 /* --- allocation -------------------------------------------------------------------- */
 
 /* The first group >= *group below this node with a free block; false if there is none. */
-static int find_group(struct store *s, unsigned level, uint64_t index, uint64_t *group,
-    bool *found, struct errmsg *e)
+static int find_group(
+    struct store *s, unsigned level, uint64_t index, uint64_t *group, bool *found, struct errmsg *e)
 {
 	uint64_t first = index * MAP_FANOUT;
 	struct node *n;
@@ -300,7 +303,8 @@ static bool takeable(struct node *leaf, uint32_t i)
 }
 
 /* The first takeable run in the group at or behind start: its length, 0 if there is none. */
-static uint32_t find_run(struct node *leaf, uint32_t start, uint32_t blocks, uint32_t want, uint32_t *at)
+static uint32_t find_run(
+    struct node *leaf, uint32_t start, uint32_t blocks, uint32_t want, uint32_t *at)
 {
 	uint32_t i = start, n = 0;
 
@@ -331,7 +335,8 @@ static int check_uncached(struct store *s, uint64_t block, uint32_t count, struc
 int map_alloc(struct store *s, uint64_t *goal, uint32_t want, uint64_t *block, uint32_t *got,
     struct errmsg *e)
 {
-	uint64_t start = *goal >= STORE_HEAD_BLOCKS ? (*goal - STORE_HEAD_BLOCKS) / MAP_LEAF_COUNTS : 0;
+	uint64_t start =
+	    *goal >= STORE_HEAD_BLOCKS ? (*goal - STORE_HEAD_BLOCKS) / MAP_LEAF_COUNTS : 0;
 	uint64_t group, visited = 0;
 	uint32_t at, from;
 	struct node *leaf;
@@ -451,7 +456,8 @@ static int flush_node(struct store *s, struct node *n, struct errmsg *e)
 	struct store_map_ptr m;
 	int err;
 
-	block_header(s, n->buf, n->level ? BLOCK_MAP_INNER : BLOCK_MAP_LEAF, n->level, index, block);
+	block_header(
+	    s, n->buf, n->level ? BLOCK_MAP_INNER : BLOCK_MAP_LEAF, n->level, index, block);
 	err = meta_write(s, n, block, e);
 	if (err)
 		return err;
@@ -470,13 +476,15 @@ static int flush_node(struct store *s, struct node *n, struct errmsg *e)
 	return OK;
 }
 
-/* Writes the dirty nodes, lower levels first, each into the slot that the last commit does not use. */
+/* Writes the dirty nodes, lower levels first, each into the slot that the last commit does not use.
+ */
 int map_flush(struct store *s, struct errmsg *e)
 {
 	for (unsigned level = 0; level <= s->map_level; level++) {
 		struct list *l, *tmp;
 
-		LIST_FOREACH_SAFE (l, tmp, &s->lru) {
+		LIST_FOREACH_SAFE(l, tmp, &s->lru)
+		{
 			struct node *n = LIST_ENTRY(l, struct node, lru);
 			int err;
 
@@ -494,7 +502,8 @@ void map_committed(struct store *s)
 {
 	struct list *l;
 
-	LIST_FOREACH (l, &s->lru) {
+	LIST_FOREACH(l, &s->lru)
+	{
 		struct node *n = LIST_ENTRY(l, struct node, lru);
 
 		if (n->dirty && (n->id & BIT(63))) {

@@ -127,7 +127,8 @@ static void shift_data(struct node *n, uint32_t i, int32_t delta)
 
 	memmove(n->buf + (int32_t)low + delta, n->buf + low, high - low);
 	for (; i < items; i++)
-		put_le16(slot_at(n, i) + SLOT_DATA_OFF, (uint16_t)((int32_t)data_off(n, i) + delta));
+		put_le16(
+		    slot_at(n, i) + SLOT_DATA_OFF, (uint16_t)((int32_t)data_off(n, i) + delta));
 }
 
 /* Puts an item at place i; the caller has seen that it fits. */
@@ -271,8 +272,8 @@ static int reach(struct store *s, const struct store_ptr *ptr, unsigned level, b
 		n = cache_add(s, ptr->block, level);
 		if (!n)
 			return err_set(e, ERR_NOMEM, "store: out of memory");
-		err = block_load(
-		    s, ptr->block, BLOCK_TREE, level, 0, ptr->gen, ptr->crc, n->buf, e);
+		err =
+		    block_load(s, ptr->block, BLOCK_TREE, level, 0, ptr->gen, ptr->crc, n->buf, e);
 		n->gen = ptr->gen;
 		n->crc = ptr->crc;
 		if (!err)
@@ -332,8 +333,8 @@ static int descend(struct store *s, const struct store_key *k, struct path *path
 	return err;
 }
 
-int tree_seek(struct store *s, struct store_key *key, const uint8_t **data, uint32_t *len,
-    struct errmsg *e)
+int tree_seek(
+    struct store *s, struct store_key *key, const uint8_t **data, uint32_t *len, struct errmsg *e)
 {
 	for (;;) { /* the bound grows with each leaf, and ends at the last one */
 		struct path path;
@@ -375,7 +376,7 @@ int tree_find_hashed(struct store *s, struct store_key *key,
 	int err;
 
 	while ((err = tree_seek(s, &at, &data, &len, e)) == OK && at.object == key->object &&
-	    at.type == key->type && at.offset <= end) {
+	       at.type == key->type && at.offset <= end) {
 		err = match(ctx, data, len, e);
 		if (err != ERR_NOENT) {
 			*key = at;
@@ -388,12 +389,13 @@ int tree_find_hashed(struct store *s, struct store_key *key,
 	}
 	if (err && err != ERR_NOENT)
 		return err;
-	return key->offset <= end && (key->offset & ~0xffULL) == (end & ~0xffULL) ?
-		   ERR_NOENT :
-		   err_set(e, ERR_FULL, "store: too many records of one hash");
+	return key->offset <= end && (key->offset & ~0xffULL) == (end & ~0xffULL)
+		   ? ERR_NOENT
+		   : err_set(e, ERR_FULL, "store: too many records of one hash");
 }
 
-/* --- copy on write ------------------------------------------------------------------------------ */
+/* --- copy on write ------------------------------------------------------------------------------
+ */
 
 static int block_alloc(struct store *s, uint64_t *block, struct errmsg *e)
 {
@@ -471,7 +473,8 @@ static int descend_own(
 	return err;
 }
 
-/* --- insertion ------------------------------------------------------------------------------------- */
+/* --- insertion
+ * ------------------------------------------------------------------------------------- */
 
 /*
  * How many items stay in the left half when an item of len bytes is to go to place at:
@@ -572,8 +575,8 @@ static int make_room(struct store *s, struct path *path, const struct store_key 
 }
 
 /* The leaf that the key goes to, this transaction's own and with room for it. */
-static int leaf_for(struct store *s, const struct store_key *key, uint32_t len, struct place *out,
-    struct errmsg *e)
+static int leaf_for(
+    struct store *s, const struct store_key *key, uint32_t len, struct place *out, struct errmsg *e)
 {
 	struct path path;
 	bool done = false;
@@ -595,8 +598,8 @@ static int leaf_for(struct store *s, const struct store_key *key, uint32_t len, 
 	return err;
 }
 
-int tree_insert(struct store *s, const struct store_key *key, const void *data, uint32_t len,
-    struct errmsg *e)
+int tree_insert(
+    struct store *s, const struct store_key *key, const void *data, uint32_t len, struct errmsg *e)
 {
 	struct place leaf;
 	int err;
@@ -609,8 +612,8 @@ int tree_insert(struct store *s, const struct store_key *key, const void *data, 
 	return err;
 }
 
-int tree_update(struct store *s, const struct store_key *key, const void *data, uint32_t len,
-    struct errmsg *e)
+int tree_update(
+    struct store *s, const struct store_key *key, const void *data, uint32_t len, struct errmsg *e)
 {
 	struct path path;
 	struct place *leaf;
@@ -631,7 +634,8 @@ int tree_update(struct store *s, const struct store_key *key, const void *data, 
 	return OK;
 }
 
-/* --- deletion ------------------------------------------------------------------------------------------ */
+/* --- deletion
+ * ------------------------------------------------------------------------------------------ */
 
 /*
  * Joins the thin node at parent->index with a neighbour if both fit in one. Failing to read or
@@ -657,7 +661,8 @@ static void try_join(struct store *s, struct place *parent)
 		return;
 	for (uint32_t i = 0, n = node_items(left.n); i < node_items(right.n); i++)
 		item_copy(left.n, n + i, right.n, i);
-	if (left.n->level) { /* what was a first child has a left neighbour now: its range is exact */
+	if (left.n
+		->level) { /* what was a first child has a left neighbour now: its range is exact */
 		struct store_key k = key_at(parent->n, l.index + 1);
 
 		set_key(left.n, node_items(left.n) - node_items(right.n), &k);
@@ -730,7 +735,8 @@ int tree_delete(struct store *s, const struct store_key *key, struct errmsg *e)
 	return err;
 }
 
-/* --- creation, commit, walking ------------------------------------------------------------------------- */
+/* --- creation, commit, walking
+ * ------------------------------------------------------------------------- */
 
 int tree_create(struct store *s, struct errmsg *e)
 {
@@ -792,7 +798,8 @@ static int walk_node(
 		} else if (v->item) {
 			struct store_key k = key_at(p->n, p->index);
 
-			err = v->item(v->ctx, &k, data_at(p->n, p->index), data_len(p->n, p->index), e);
+			err = v->item(
+			    v->ctx, &k, data_at(p->n, p->index), data_len(p->n, p->index), e);
 		}
 	}
 	p->n->pins--;

@@ -7,6 +7,7 @@
 #include "hv/core/device_set.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
+#include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
@@ -115,9 +116,14 @@ static int count_subnodes(const struct state_node *n)
 {
 	int node, count = 0;
 
-	fdt_for_each_subnode(node, n->fdt, n->node)
-		count++;
+	fdt_for_each_subnode(node, n->fdt, n->node) count++;
 	return count;
+}
+
+/* XSTATE_BV (SDM volume 1, 13.4.2): which components the area holds. */
+static uint64_t xstate_bv(const struct vcpu_state *s)
+{
+	return get_le64(s->xstate + 512);
 }
 
 static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct errmsg *e)
@@ -141,9 +147,12 @@ static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct 
 	if (!err && s->xstate_size != r->vm->cpu_model->xstate_size)
 		err = err_set(e, ERR_CORRUPT, "xstate-size: %u, the CPU model has %u",
 		    s->xstate_size, r->vm->cpu_model->xstate_size);
-	if (!err && ((s->cr4 & ~r->vm->cpu_model->cr4_mask) ||
-			(s->efer & ~r->vm->cpu_model->efer_mask) ||
-			(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
+	if (!err && (xstate_bv(s) & ~(r->vm->cpu_model->xcr0_mask | 3)))
+		err = err_set(
+		    e, ERR_CORRUPT, "xstate: a component that the CPU model does not offer");
+	if (!err &&
+	    ((s->cr4 & ~r->vm->cpu_model->cr4_mask) || (s->efer & ~r->vm->cpu_model->efer_mask) ||
+		(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
 		err = err_set(e, ERR_CORRUPT,
 		    "CR4, EFER or XCR0 has a bit that the CPU model does not offer");
 	if (!err)
@@ -169,8 +178,7 @@ static int check_vcpus(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
-static int check_device(
-    const struct device *d, const void *fdt, void **state, struct errmsg *e)
+static int check_device(const struct device *d, const void *fdt, void **state, struct errmsg *e)
 {
 	static const char *const also[] = {"compatible", "version", NULL};
 	const struct device_model *m = d->model;
@@ -256,8 +264,8 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
-static int build(const void *fdt, size_t size, const char *name_as, struct vm_restore *r,
-    struct errmsg *e)
+static int build(
+    const void *fdt, size_t size, const char *name_as, struct vm_restore *r, struct errmsg *e)
 {
 	struct vm_config *config = heap_zalloc(sizeof(*config));
 	struct cpu_model *model = heap_zalloc(sizeof(*model));

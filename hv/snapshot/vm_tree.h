@@ -18,8 +18,8 @@ void vm_tree_capture(struct vm *vm, struct state_writer *w);
 /* A restore under way: the new machine, built aside, with everything decoded and checked. */
 struct vm_restore {
 	struct vm *vm;
-	struct vcpu_state **vcpus;   /* decoded, one a vCPU */
-	void **devices;		     /* decoded, in the order of vm->devices */
+	struct vcpu_state **vcpus; /* decoded, one a vCPU */
+	void **devices;		   /* decoded, in the order of vm->devices */
 	unsigned ndevices;
 	uint64_t vm_time, tsc_hz;
 };

@@ -74,7 +74,7 @@ void print(const char *fmt, ...)
 		v = longs ? va_arg(ap, uint64_t) : va_arg(ap, unsigned);
 		if (*fmt == 'd' && !longs && (int)v < 0) {
 			putc('-');
-			v = (uint64_t)-(int64_t)(int)v;
+			v = (uint64_t) - (int64_t)(int)v;
 		}
 		number(v, *fmt == 'x' ? 16 : 10);
 	}
@@ -91,8 +91,8 @@ void guest_trap(struct trap_frame *f)
 		trap_handler[f->vector](f);
 		return;
 	}
-	print("trap %lu error 0x%lx rip 0x%lx rsp 0x%lx rflags 0x%lx\n", f->vector, f->error, f->rip,
-	    f->rsp, f->rflags);
+	print("trap %lu error 0x%lx rip 0x%lx rsp 0x%lx rflags 0x%lx\n", f->vector, f->error,
+	    f->rip, f->rsp, f->rflags);
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
@@ -115,8 +115,8 @@ void traps_init(void)
 	for (unsigned i = 0; i < 256; i++) {
 		uint64_t a = guest_stubs[i];
 
-		idt[i] = (struct gate){(uint16_t)a, 0x10, 0, 0x8e, (uint16_t)(a >> 16),
-		    (uint32_t)(a >> 32), 0};
+		idt[i] = (struct gate){
+		    (uint16_t)a, 0x10, 0, 0x8e, (uint16_t)(a >> 16), (uint32_t)(a >> 32), 0};
 	}
 	__asm__ volatile("lidt %0" : : "m"(r));
 	outb(0x21, 0xff);
@@ -132,7 +132,9 @@ void x2apic_init(void)
 
 void poweroff(void)
 {
-	__asm__ volatile("outw %0, %1" : : "a"((uint16_t)(5 << 10 | 1 << 13)), "Nd"((uint16_t)PM1A_CNT));
+	__asm__ volatile("outw %0, %1"
+			 :
+			 : "a"((uint16_t)(5 << 10 | 1 << 13)), "Nd"((uint16_t)PM1A_CNT));
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }

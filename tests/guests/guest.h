@@ -60,7 +60,10 @@ static inline uint64_t rdmsr(uint32_t msr)
 }
 static inline void wrmsr(uint32_t msr, uint64_t v)
 {
-	__asm__ volatile("wrmsr" : : "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "c"(msr) : "memory");
+	__asm__ volatile("wrmsr"
+			 :
+			 : "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "c"(msr)
+			 : "memory");
 }
 static inline uint64_t rdtsc(void)
 {
@@ -71,7 +74,9 @@ static inline uint64_t rdtsc(void)
 }
 static inline void cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "a"(leaf), "c"(sub));
 }
 
 /* ACPI power-off: PM1a control, SLP_TYP 5 and SLP_EN. */

@@ -58,8 +58,8 @@ static void port_storm(void)
 		uint16_t port = (uint16_t)next();
 		uint32_t value = (uint32_t)next();
 
-		if ((port >= 0x600 && port < 0x640) || port == 0xcf9 || port == 0x64 || port == 0x92 ||
-		    port == 0xcf8 || port == 0xcfc)
+		if ((port >= 0x600 && port < 0x640) || port == 0xcf9 || port == 0x64 ||
+		    port == 0x92 || port == 0xcf8 || port == 0xcfc)
 			continue;
 		switch (next() % 6) {
 		case 0:
@@ -97,8 +97,9 @@ static void msr_storm(void)
 		if (next() & 1)
 			__asm__ volatile("rdmsr" : : "c"(msr) : "eax", "edx");
 		else
-			__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)next()),
-					 "d"((uint32_t)next()));
+			__asm__ volatile("wrmsr"
+					 :
+					 : "c"(msr), "a"((uint32_t)next()), "d"((uint32_t)next()));
 	}
 }
 

@@ -1,79 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Promises of the instruction emulator that comparison with another executor
- * does not show: device memory, ports, faults and their order, restarts,
- * segmentation, locked operations against other CPUs, repeats, single steps.
+ * does not show: device memory, faults and their order, restarts,
+ * segmentation, locked operations against other CPUs, the stack, single steps.
  */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "tests/unit/test_emul.h"
+#include "tests/unit/test_emul_run.h"
 
-static struct rig rig;
-
-#define CODE(...)                                                                                  \
-	do {                                                                                       \
-		static const uint8_t code_[] = {__VA_ARGS__};                                      \
-		rig_code(&rig, code_, sizeof(code_));                                              \
-	} while (0)
-
-static uint64_t *gpr(unsigned n)
-{
-	return &rig.s.gpr[n];
-}
-
-static enum emul_result run(void)
-{
-	rig.logged = rig.calls = rig.outside = 0;
-	rig.e.insn_bytes = 0;
-	return emulate(&rig.e);
-}
-
-/* Runs, and expects an exception that changes nothing in the state. */
-static void expect_exception(unsigned vector, bool has_error, uint32_t error)
-{
-	static struct vcpu_state before;
-
-	before = rig.s;
-	assert_int_equal(run(), EMUL_EXCEPTION);
-	assert_int_equal(rig.e.event.type, EVENT_EXCEPTION);
-	assert_int_equal(rig.e.event.vector, vector);
-	assert_int_equal(rig.e.event.has_error, has_error);
-	assert_int_equal(rig.e.event.error_code, error);
-	assert_memory_equal(&before, &rig.s, sizeof(before));
-}
-
-static unsigned count(enum rig_what what)
-{
-	unsigned n = 0;
-
-	for (unsigned k = 0; k < rig.logged; k++)
-		n += rig.log[k].what == what;
-	return n;
-}
-
-/* The access with this number to the device page, after fetches and walks; NULL if there is none.
- */
-static const struct rig_log *device_access(unsigned nth)
-{
-	for (unsigned k = 0; k < rig.logged; k++)
-		if (rig.log[k].addr >= RIG_DEVICE && rig.log[k].what <= RIG_CMPXCHG && nth-- == 0)
-			return &rig.log[k];
-	return NULL;
-}
-
-static unsigned device_accesses(void)
-{
-	unsigned n = 0;
-
-	while (device_access(n))
-		n++;
-	return n;
-}
-
-/* --- device memory ----------------------------------------------------------------------- */
+/* --- device memory -------------------------------------------------------------- */
 
 static void mov_to_device(void **state)
 {
@@ -103,7 +41,6 @@ static void mov_from_device(void **state)
 	CODE(0x8b, 0x03); /* 32 bits: zero-extended */
 	assert_int_equal(run(), EMUL_OK);
 	assert_int_equal(*gpr(GPR_RAX), 0x04038201);
-	CODE(0);
 	CODE(0x8a, 0x63, 0x01); /* mov 1(%rbx), %ah */
 	assert_int_equal(run(), EMUL_OK);
 	assert_int_equal(*gpr(GPR_RAX), 0x04038201);
@@ -207,7 +144,7 @@ static void fault_address_saves_the_walk(void **state)
 	assert_int_equal(rig.e.cr2, 0x7f0000000024);
 }
 
-/* --- fetching -------------------------------------------------------------------------------- */
+/* --- fetching ------------------------------------------------------------------- */
 
 static void fetch_across_pages(void **state)
 {
@@ -284,8 +221,7 @@ static void bytes_from_hardware(void **state)
 	assert_int_equal(rig.mem[RIG_DATA], 0x78);
 }
 
-/* --- faults and their order ---------------------------------------------------------------------
- */
+/* --- faults and their order ----------------------------------------------------- */
 
 static void page_faults(void **state)
 {
@@ -423,8 +359,7 @@ static void lock_prefix(void **state)
 	assert_int_equal(count(RIG_WRITE), 0);
 }
 
-/* --- other CPUs
- * ------------------------------------------------------------------------------------- */
+/* --- other CPUs ----------------------------------------------------------------- */
 
 static unsigned races;
 
@@ -493,8 +428,7 @@ static void compare_exchange(void **state)
 	assert_int_equal(run(), EMUL_UNHANDLED);
 }
 
-/* --- abandoned instructions
- * ------------------------------------------------------------------------------ */
+/* --- abandoned instructions ----------------------------------------------------- */
 
 /* Whatever access has to wait, the instruction leaves no trace, and the next attempt succeeds. */
 static void retry_everywhere(const uint8_t *code, size_t len)
@@ -537,262 +471,7 @@ static void retries_leave_no_trace(void **state)
 		retry_everywhere(codes[n], 8);
 }
 
-/* --- ports
- * ---------------------------------------------------------------------------------------------------
- */
-
-static void in_and_out(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	*gpr(GPR_RAX) = 0x1122334455667788;
-	*gpr(GPR_RDX) = 0xabc0;
-	rig.port_value = 0xdeadbeef;
-	CODE(0xe4, 0x71);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(*gpr(GPR_RAX), 0x11223344556677ef);
-	assert_int_equal(rig.log[rig.logged - 1].addr, 0x71);
-	CODE(0xed);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(*gpr(GPR_RAX), 0xdeadbef0);
-	assert_int_equal(rig.log[rig.logged - 1].addr, 0xabc0);
-	assert_int_equal(rig.log[rig.logged - 1].len, 4);
-	CODE(0x66, 0xef);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(rig.port_written, 0xbef0);
-	CODE(0x48, 0xed); /* REX.W changes nothing */
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(rig.log[rig.logged - 1].len, 4);
-	assert_int_equal(*gpr(GPR_RAX), 0xdeadbef1);
-}
-
-static void port_permission(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	rig.s.cpl = 3;
-	rig.s.seg[SEG_TR] = (struct seg){.base = RIG_DATA, .limit = 0x68 + 0x10 - 1, .attr = 0x8b};
-	rig.mem[RIG_DATA + 0x66] = 0x68;
-	*gpr(GPR_RDX) = 0x17;
-	CODE(0x66, 0xed);
-	assert_int_equal(run(), EMUL_OK);
-	rig.s.rip = RIG_CODE;
-	rig.mem[RIG_DATA + 0x68 + 3] = 1; /* port 0x18: the second byte of the word */
-	expect_exception(VEC_GP, true, 0);
-	assert_int_equal(count(RIG_IN), 0);
-	CODE(0xec);
-	assert_int_equal(run(), EMUL_OK);
-	rig.s.rip = RIG_CODE;
-	*gpr(GPR_RDX) = 0x80; /* beyond the limit */
-	expect_exception(VEC_GP, true, 0);
-	rig.s.rflags |= RFLAGS_IOPL;
-	assert_int_equal(run(), EMUL_OK);
-}
-
-static void string_io(void **state)
-{
-	static const uint8_t expected[] = {5, 0, 6, 0, 7, 0};
-
-	(void)state;
-	rig_init(&rig, 64);
-	*gpr(GPR_RDX) = 0x1f0;
-	*gpr(GPR_RCX) = 3;
-	*gpr(GPR_RDI) = RIG_DATA;
-	rig.port_value = 5;
-	CODE(0xf3, 0x66, 0x6d);
-	assert_int_equal(run(), EMUL_OK);
-	assert_memory_equal(rig.mem + RIG_DATA, expected, 6);
-	assert_int_equal(*gpr(GPR_RCX), 0);
-	assert_int_equal(*gpr(GPR_RDI), RIG_DATA + 6);
-	assert_int_equal(count(RIG_IN), 3);
-	assert_int_equal(count(RIG_WRITE), 1); /* RAM is written at once */
-	*gpr(GPR_RSI) = RIG_DATA;
-	*gpr(GPR_RCX) = 2;
-	CODE(0xf3, 0x66, 0x6f);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(count(RIG_OUT), 2);
-	assert_int_equal(rig.port_written, 6);
-}
-
-/* The buffer is checked before the port is read: what was read could not be given back. */
-static void ins_faults_before_the_port(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	*gpr(GPR_RDI) = 0x40000000;
-	CODE(0x6c);
-	expect_exception(VEC_PF, true, PF_W);
-	assert_int_equal(count(RIG_IN), 0);
-	/* in the middle: what came before stands */
-	*gpr(GPR_RDI) = 0x40000000 - 2;
-	*gpr(GPR_RCX) = 5;
-	CODE(0xf3, 0x6c);
-	assert_int_equal(run(), EMUL_EXCEPTION);
-	assert_int_equal(rig.e.event.vector, VEC_PF);
-	assert_int_equal(rig.e.cr2, 0x40000000);
-	assert_int_equal(*gpr(GPR_RCX), 3);
-	assert_int_equal(*gpr(GPR_RDI), 0x40000000);
-	assert_int_equal(count(RIG_IN), 2);
-	assert_int_equal(rig.s.rip, RIG_CODE);
-}
-
-/* --- strings
- * ------------------------------------------------------------------------------------------------------
- */
-
-static void fill_data(void)
-{
-	for (unsigned n = 0; n < 0x2000; n++)
-		rig.mem[RIG_DATA + n] = (uint8_t)(n * 7);
-}
-
-static void string_to_device(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	fill_data();
-	*gpr(GPR_RSI) = RIG_DATA;
-	*gpr(GPR_RDI) = RIG_DEVICE;
-	*gpr(GPR_RCX) = 20;
-	CODE(0xf3, 0xa5);
-	assert_int_equal(run(), EMUL_OK);
-	assert_memory_equal(rig.device, rig.mem + RIG_DATA, 80);
-	assert_int_equal(device_accesses(), 20); /* in the guest's width, one by one, in order */
-	for (unsigned n = 0; n < 20; n++) {
-		assert_int_equal(device_access(n)->addr, RIG_DEVICE + 4 * n);
-		assert_int_equal(device_access(n)->len, 4);
-	}
-	/* from device to device */
-	*gpr(GPR_RSI) = RIG_DEVICE;
-	*gpr(GPR_RDI) = RIG_DEVICE + 0x100;
-	*gpr(GPR_RCX) = 3;
-	rig.s.rip = RIG_CODE;
-	assert_int_equal(run(), EMUL_OK);
-	assert_memory_equal(rig.device + 0x100, rig.device, 12);
-	assert_int_equal(device_accesses(), 6);
-}
-
-static void repeat_is_interruptible(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	*gpr(GPR_RDI) = RIG_DATA;
-	*gpr(GPR_RCX) = 150;
-	*gpr(GPR_RAX) = 0x5a;
-	CODE(0xf3, 0xaa);
-	assert_int_equal(run(), EMUL_CONTINUE);
-	assert_int_equal(*gpr(GPR_RCX), 86);
-	assert_int_equal(*gpr(GPR_RDI), RIG_DATA + 64);
-	assert_int_equal(rig.s.rip, RIG_CODE);
-	assert_int_equal(count(RIG_WRITE), 1);
-	assert_int_equal(run(), EMUL_CONTINUE);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(*gpr(GPR_RCX), 0);
-	assert_int_equal(rig.mem[RIG_DATA + 149], 0x5a);
-	assert_int_equal(rig.mem[RIG_DATA + 150], 0);
-	assert_int_equal(rig.s.rip, RIG_CODE + 2);
-}
-
-/* An overlapping MOVS is a pattern fill: element by element whatever the chunks are. */
-static void overlapping_movs(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	memcpy(rig.mem + RIG_DATA, "abc", 3);
-	*gpr(GPR_RSI) = RIG_DATA;
-	*gpr(GPR_RDI) = RIG_DATA + 3;
-	*gpr(GPR_RCX) = 9;
-	CODE(0xf3, 0xa4);
-	assert_int_equal(run(), EMUL_OK);
-	assert_memory_equal(rig.mem + RIG_DATA, "abcabcabcabc", 13);
-}
-
-static void strings_across_pages(void **state)
-{
-	(void)state;
-	for (unsigned down = 0; down < 2; down++) {
-		rig_init(&rig, 64);
-		fill_data();
-		*gpr(GPR_RSI) = RIG_DATA + 0xfdd + (down ? 14 * 4 : 0);
-		*gpr(GPR_RDI) = RIG_DATA + 0x4fe1 + (down ? 14 * 4 : 0);
-		*gpr(GPR_RCX) = 15;
-		rig.s.rflags |= down ? RFLAGS_DF : 0;
-		CODE(0xf3, 0xa5);
-		assert_int_equal(run(), EMUL_OK);
-		assert_memory_equal(rig.mem + RIG_DATA + 0x4fe1, rig.mem + RIG_DATA + 0xfdd, 60);
-		assert_int_equal(rig.mem[RIG_DATA + 0x4fe0], 0);
-		assert_int_equal(rig.mem[RIG_DATA + 0x4fe1 + 60], 0);
-		assert_int_equal(*gpr(GPR_RCX), 0);
-	}
-}
-
-/* The limit cuts in at the element that crosses it, with everything before it done. */
-static void string_meets_the_limit(void **state)
-{
-	(void)state;
-	rig_init(&rig, 32);
-	rig.s.seg[SEG_ES] = (struct seg){.base = RIG_DATA, .limit = 0x12, .attr = 0x493};
-	*gpr(GPR_RDI) = 0;
-	*gpr(GPR_RCX) = 10;
-	*gpr(GPR_RAX) = 0x01020304;
-	CODE(0xf3, 0xab);
-	assert_int_equal(run(), EMUL_EXCEPTION);
-	assert_int_equal(rig.e.event.vector, VEC_GP);
-	assert_int_equal(*gpr(GPR_RDI), 16);
-	assert_int_equal(*gpr(GPR_RCX), 6);
-	assert_int_equal(rig.mem[RIG_DATA + 15], 1);
-	assert_int_equal(rig.mem[RIG_DATA + 16], 0);
-}
-
-static void scan_stops(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	memcpy(rig.mem + RIG_DATA, "hello", 6);
-	*gpr(GPR_RDI) = RIG_DATA;
-	*gpr(GPR_RCX) = ~0ULL;
-	CODE(0xf2, 0xae); /* strlen */
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(*gpr(GPR_RCX), ~0ULL - 6);
-	assert_int_equal(*gpr(GPR_RDI), RIG_DATA + 6);
-	assert_int_equal(rig.s.rflags & RFLAGS_ZF, RFLAGS_ZF);
-	/* a device is not read beyond the element that decides */
-	memcpy(rig.device, "\0\0\1", 3);
-	*gpr(GPR_RDI) = RIG_DEVICE;
-	*gpr(GPR_RCX) = 50;
-	CODE(0xf3, 0xae);
-	assert_int_equal(run(), EMUL_OK);
-	assert_int_equal(device_accesses(), 3);
-	assert_int_equal(*gpr(GPR_RCX), 47);
-	assert_int_equal(rig.s.rflags & RFLAGS_ZF, 0);
-}
-
-static void retry_in_a_repeat_keeps_progress(void **state)
-{
-	(void)state;
-	rig_init(&rig, 64);
-	*gpr(GPR_RSI) = RIG_DEVICE;
-	*gpr(GPR_RDI) = RIG_DATA;
-	*gpr(GPR_RCX) = 10;
-	memcpy(rig.device, "0123456789", 10);
-	CODE(0xf3, 0xa4);
-	assert_int_equal(run(), EMUL_OK); /* how many calls there are without */
-	rig.retry_at = (int)rig.calls - 5;
-	rig.s.rip = RIG_CODE;
-	*gpr(GPR_RSI) = RIG_DEVICE;
-	*gpr(GPR_RDI) = RIG_DATA + 0x100;
-	*gpr(GPR_RCX) = 10;
-	assert_int_equal(run(), EMUL_CONTINUE);
-	assert_int_equal(*gpr(GPR_RCX), 4);
-	assert_memory_equal(rig.mem + RIG_DATA + 0x100, "012345\0", 7);
-	rig.retry_at = -1;
-	assert_int_equal(run(), EMUL_OK);
-	assert_memory_equal(rig.mem + RIG_DATA + 0x100, "0123456789\0", 11);
-}
-
-/* --- the stack
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- the stack ------------------------------------------------------------------ */
 
 static void push_and_pop(void **state)
 {
@@ -826,9 +505,7 @@ static void push_and_pop(void **state)
 	assert_int_equal(*gpr(GPR_RSP), 0x1234fffc);
 }
 
-/* --- bits
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* --- bits ----------------------------------------------------------------------- */
 
 static void bit_strings(void **state)
 {
@@ -850,9 +527,7 @@ static void bit_strings(void **state)
 	assert_int_equal(rig.s.rflags & RFLAGS_CF, RFLAGS_CF);
 }
 
-/* --- single step, shadows
- * ------------------------------------------------------------------------------------------------
- */
+/* --- single step, shadows ------------------------------------------------------- */
 
 static void single_step(void **state)
 {
@@ -881,8 +556,7 @@ static void single_step(void **state)
 	assert_int_equal(*gpr(GPR_RCX), 0);
 }
 
-/* --- lengths and what an instruction is
- * --------------------------------------------------------------------------------------- */
+/* --- lengths and what an instruction is ----------------------------------------- */
 
 static void intercepted_lengths(void **state)
 {
@@ -981,17 +655,6 @@ int main(void)
 	    cmocka_unit_test(locked_operations_lose_nothing),
 	    cmocka_unit_test(compare_exchange),
 	    cmocka_unit_test(retries_leave_no_trace),
-	    cmocka_unit_test(in_and_out),
-	    cmocka_unit_test(port_permission),
-	    cmocka_unit_test(string_io),
-	    cmocka_unit_test(ins_faults_before_the_port),
-	    cmocka_unit_test(string_to_device),
-	    cmocka_unit_test(repeat_is_interruptible),
-	    cmocka_unit_test(overlapping_movs),
-	    cmocka_unit_test(strings_across_pages),
-	    cmocka_unit_test(string_meets_the_limit),
-	    cmocka_unit_test(scan_stops),
-	    cmocka_unit_test(retry_in_a_repeat_keeps_progress),
 	    cmocka_unit_test(push_and_pop),
 	    cmocka_unit_test(bit_strings),
 	    cmocka_unit_test(single_step),

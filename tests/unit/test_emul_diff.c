@@ -39,7 +39,7 @@ static bool chance(unsigned percent)
 	return rnd(100) < percent;
 }
 
-/* --- the other executor --------------------------------------------------------------- */
+/* --- the other executor --------------------------------------------------------- */
 
 static const int uc_gpr[GPR_COUNT] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX,
     UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI, UC_X86_REG_RDI, UC_X86_REG_R8,
@@ -129,7 +129,7 @@ static uint64_t machine_flags(struct machine *m)
 	return v;
 }
 
-/* --- random instructions and states ----------------------------------------------------- */
+/* --- random instructions and states --------------------------------------------- */
 
 /* Opcodes under test; 0x0fXX for two bytes. */
 static const uint16_t opcodes[] = {0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0a, 0x0b, 0x0c,
@@ -249,7 +249,7 @@ static void make_equal(unsigned op)
 	}
 }
 
-/* --- comparison ------------------------------------------------------------------------------ */
+/* --- comparison ----------------------------------------------------------------- */
 
 static uint64_t undefined_flags(const struct emul *e)
 {

@@ -31,7 +31,7 @@ static int setup(void **state)
 
 	mem_disk_init(&env.d, 2048, true);
 	return store_format(&env.d.io, (const uint8_t *)"stream under test", &e) ||
-	    store_open(&env.d.io, true, &env.s, &e) || stream_begin(&env.w, env.s, KIND_RAM, &e);
+	       store_open(&env.d.io, true, &env.s, &e) || stream_begin(&env.w, env.s, KIND_RAM, &e);
 }
 
 static int teardown(void **state)
@@ -95,11 +95,13 @@ static void test_encodings(void **state)
 	assert_int_equal(x.offset, STORE_CHUNK);
 	assert_int_equal(store_extent_next(env.s, env.object, STORE_CHUNK + 1, &x, &e), OK);
 	assert_int_equal(x.encoding, ENC_NONE);
-	assert_int_equal(store_extent_next(env.s, env.object, 2 * STORE_CHUNK + 1, &x, &e), ERR_NOENT);
+	assert_int_equal(
+	    store_extent_next(env.s, env.object, 2 * STORE_CHUNK + 1, &x, &e), ERR_NOENT);
 	finish();
 }
 
-/* Pieces of any length and place come back, in order and at random; what was not written is zero. */
+/* Pieces of any length and place come back, in order and at random; what was not written is zero.
+ */
 static void test_pieces(void **state)
 {
 	static const struct {
@@ -166,7 +168,9 @@ static void test_order(void **state)
 
 static int only_low(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e)
 {
-	return addr + len <= 0x40000 ? OK : err_set(e, ERR_RANGE, "0x%llx: no RAM", (unsigned long long)addr);
+	return addr + len <= 0x40000
+		   ? OK
+		   : err_set(e, ERR_RANGE, "0x%llx: no RAM", (unsigned long long)addr);
 }
 
 static void test_check_index(void **state)

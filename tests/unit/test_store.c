@@ -142,11 +142,13 @@ static void test_names(void **state)
 	assert_int_equal(snap_name_check("-a", NULL), ERR_INVAL);
 	assert_int_equal(snap_name_check("a b", NULL), ERR_INVAL);
 	assert_int_equal(snap_name_check("a/b", NULL), ERR_INVAL);
-	assert_int_equal(snap_name_check("123456789012345678901234567890123456789012345678901234567890123",
-			     NULL),
+	assert_int_equal(
+	    snap_name_check(
+		"123456789012345678901234567890123456789012345678901234567890123", NULL),
 	    OK);
-	assert_int_equal(snap_name_check("1234567890123456789012345678901234567890123456789012345678901234",
-			     NULL),
+	assert_int_equal(
+	    snap_name_check(
+		"1234567890123456789012345678901234567890123456789012345678901234", NULL),
 	    ERR_INVAL);
 }
 
@@ -192,7 +194,8 @@ static void test_quota_is_a_promise(void **state)
 		uint64_t bytes, seed = 5;
 		uint8_t *ram;
 
-		if (scattered) { /* every other block taken: each save is one block of state, one of RAM */
+		if (scattered) { /* every other block taken: each save is one block of state, one of
+				    RAM */
 			uint8_t page[64] = {1};
 			char name[16];
 
@@ -206,7 +209,8 @@ static void test_quota_is_a_promise(void **state)
 			}
 		}
 		store_stat(s, &st);
-		for (bytes = st.free * STORE_BLOCK; store_can_hold(s, bytes, &e); bytes -= STORE_BLOCK)
+		for (bytes = st.free * STORE_BLOCK; store_can_hold(s, bytes, &e);
+		     bytes -= STORE_BLOCK)
 			;
 		assert_true(bytes > st.free * STORE_BLOCK / 100 * (scattered ? 80 : 90));
 		ram = malloc(bytes);
@@ -241,7 +245,8 @@ static void test_full(void **state)
 	assert_int_equal(fake_save(s, "small", 1, ram, 500000, 0, false, &e), OK);
 	store_stat(s, &before);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(fake_save(s, "large", 1, ram, sizeof(ram), 0, false, &e), ERR_NOSPACE);
+		assert_int_equal(
+		    fake_save(s, "large", 1, ram, sizeof(ram), 0, false, &e), ERR_NOSPACE);
 		assert_non_null(strstr(e.text, "snapshot 'large': ram: chunk 0x"));
 		check(s, &r);
 		assert_int_equal(r.snapshots, 1);
@@ -286,7 +291,8 @@ static void test_tree(void **state)
 
 		memset(data, (int)i, sizeof(data));
 		err = grow ? tree_insert(s, &k, data, len, &e) : tree_delete(s, &k, &e);
-		assert_int_equal(err, grow ? (present[i] ? ERR_EXIST : OK) : (present[i] ? OK : ERR_NOENT));
+		assert_int_equal(
+		    err, grow ? (present[i] ? ERR_EXIST : OK) : (present[i] ? OK : ERR_NOENT));
 		present[i] = grow;
 		deepest = MAX(deepest, s->root_level);
 		if (step % 500 == 499)
@@ -583,7 +589,8 @@ static int sparse_write(void *ctx, uint64_t block, const void *buf, uint32_t n)
 {
 	((struct sparse *)ctx)->writes += n;
 	for (uint32_t i = 0; i < n; i++)
-		memcpy(sparse_block(ctx, block + i), (const uint8_t *)buf + i * STORE_BLOCK, STORE_BLOCK);
+		memcpy(sparse_block(ctx, block + i), (const uint8_t *)buf + i * STORE_BLOCK,
+		    STORE_BLOCK);
 	return OK;
 }
 static int sparse_flush(void *ctx)

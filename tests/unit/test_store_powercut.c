@@ -27,7 +27,7 @@ static const uint8_t uuid[16] = "power cut";
 struct replay {
 	struct mem_disk d;   /* records */
 	struct mem_disk cut; /* what is found after the cut */
-	uint8_t *durable;     /* everything flushed so far */
+	uint8_t *durable;    /* everything flushed so far */
 	uint64_t before, after;
 	unsigned points, seen_before, seen_after, reopened;
 	uint64_t seed;
@@ -60,10 +60,12 @@ static void apply(uint8_t *disk, const struct fake_op *op, uint8_t mask)
 {
 	for (unsigned i = 0; i < 8; i++)
 		if (mask >> i & 1)
-			memcpy(disk + op->block * STORE_BLOCK + i * SECTOR, op->data + i * SECTOR, SECTOR);
+			memcpy(disk + op->block * STORE_BLOCK + i * SECTOR, op->data + i * SECTOR,
+			    SECTOR);
 }
 
-/* One way to be cut: of the n writes behind the last flush, those sectors that masks name are there. */
+/* One way to be cut: of the n writes behind the last flush, those sectors that masks name are
+ * there. */
 static void try_cut(struct replay *r, const struct fake_op *ops, size_t n, const uint8_t *masks)
 {
 	memcpy(r->cut.data, r->durable, (size_t)BLOCKS * STORE_BLOCK);
@@ -209,8 +211,8 @@ static void test_powercut(void **state)
 	s = step(&r, s, DELETE, "a", 0, 0);
 	s = step(&r, s, BUMP, NULL, 0, 0);
 	s = step(&r, s, DELETE, "d", 0, 0);
-	print_message("%u cut points, %u with the old state, %u with the new, %u tidied up\n", r.points,
-	    r.seen_before, r.seen_after, r.reopened);
+	print_message("%u cut points, %u with the old state, %u with the new, %u tidied up\n",
+	    r.points, r.seen_before, r.seen_after, r.reopened);
 	assert_true(r.points > 2000);
 	store_close(s);
 	mem_disk_free(&r.d);
@@ -218,7 +220,8 @@ static void test_powercut(void **state)
 	free(r.durable);
 }
 
-/* Formatting over an old store: afterwards there is the old one, none, or the new one, never a mixture. */
+/* Formatting over an old store: afterwards there is the old one, none, or the new one, never a
+ * mixture. */
 static void test_powercut_format(void **state)
 {
 	static uint8_t ram[50000];

@@ -14,7 +14,7 @@
 
 static struct vcpu_state s;
 
-/* --- the codec ------------------------------------------------------------------------- */
+/* --- the codec ------------------------------------------------------------------ */
 
 static void *grow(void *old, size_t old_size, size_t new_size)
 {
@@ -136,7 +136,7 @@ static void values_above_the_maximum_are_refused(void **state)
 	assert_non_null(strstr(e.text, "cpl"));
 }
 
-/* --- power-on ------------------------------------------------------------------------------ */
+/* --- power-on ------------------------------------------------------------------- */
 
 static void reset_values(void **state)
 {
@@ -159,7 +159,7 @@ static void reset_values(void **state)
 	assert_int_equal(vcpu_state_check(&s, NULL), OK);
 }
 
-/* --- the check ------------------------------------------------------------------------------- */
+/* --- the check ------------------------------------------------------------------ */
 
 enum start { REAL, V86, PROT, COMPAT, LONG };
 

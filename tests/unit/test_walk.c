@@ -191,7 +191,7 @@ static void debugger_variant(void **state)
 	expect_fault(LINEAR + PAGE_SIZE, ACCESS_READ, 0);
 }
 
-/* --- another CPU in between ----------------------------------------------------------- */
+/* --- another CPU in between ----------------------------------------------------- */
 
 static unsigned races;
 
@@ -243,7 +243,7 @@ static void waiting_and_bus_errors(void **state)
 	expect_ok(LINEAR, ACCESS_WRITE, PAGE + 0x123, PAGE_SIZE);
 }
 
-/* --- the older modes -------------------------------------------------------------------- */
+/* --- the older modes ------------------------------------------------------------ */
 
 #define LINEAR32 0xc1234567ULL
 static void setup_32bit(uint32_t pde, uint32_t pte)

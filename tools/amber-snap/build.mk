@@ -16,6 +16,15 @@ $(B)/amber-snap: $(AMBER_SNAP_O)
 # its test runs it
 $(B)/unit/test_amber_snap: | $(B)/amber-snap
 
+# build/amber-fields: the state tables as documentation; every device model is linked in
+MODEL_C := $(shell grep -l '^DEVICE_MODEL' hv/dev/*.c)
+$(B)/amber-fields: $(U)/obj/tools/amber-fields/main.o $(MODEL_C:%.c=$(U)/obj/%.o) \
+		$(U)/libamber.a $(U)/libfake.a
+	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
+.PHONY: fields
+fields: $(B)/amber-fields ## write docs/state-records.md from the state tables
+	$(B)/amber-fields > docs/state-records.md
+
 .PHONY: tools
 tools: $(B)/amber-snap ## build the host tools: build/amber-snap
 

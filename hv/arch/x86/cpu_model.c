@@ -30,79 +30,79 @@ struct feature {
 
 /* Everything a guest may see; what is not listed is hidden. In the manuals' order. */
 static const struct feature features[] = {
-	{0x1, NOSUB, ECX, 0, FROM_HOST, 2, "SSE3"},
-	{0x1, NOSUB, ECX, 1, FROM_HOST, 0, "PCLMULQDQ"},
-	{0x1, NOSUB, ECX, 9, FROM_HOST, 2, "SSSE3"},
-	{0x1, NOSUB, ECX, 12, FROM_HOST, 3, "FMA"},
-	{0x1, NOSUB, ECX, 13, FROM_HOST, 2, "CMPXCHG16B"},
-	{0x1, NOSUB, ECX, 17, FROM_HOST, 0, "PCID"},
-	{0x1, NOSUB, ECX, 19, FROM_HOST, 2, "SSE4.1"},
-	{0x1, NOSUB, ECX, 20, FROM_HOST, 2, "SSE4.2"},
-	{0x1, NOSUB, ECX, 21, ALWAYS, 1, "x2APIC"},
-	{0x1, NOSUB, ECX, 22, FROM_HOST, 3, "MOVBE"},
-	{0x1, NOSUB, ECX, 23, FROM_HOST, 2, "POPCNT"},
-	{0x1, NOSUB, ECX, 24, ALWAYS, 1, "TSC-deadline"},
-	{0x1, NOSUB, ECX, 25, FROM_HOST, 0, "AES"},
-	{0x1, NOSUB, ECX, 26, FROM_HOST, 3, "XSAVE"},
-	{0x1, NOSUB, ECX, 28, FROM_HOST, 3, "AVX"},
-	{0x1, NOSUB, ECX, 29, FROM_HOST, 3, "F16C"},
-	{0x1, NOSUB, ECX, 30, FROM_HOST, 0, "RDRAND"},
-	{0x1, NOSUB, ECX, 31, ALWAYS, 1, "hypervisor"},
-	{0x1, NOSUB, EDX, 0, FROM_HOST, 1, "FPU"},
-	{0x1, NOSUB, EDX, 1, FROM_HOST, 1, "VME"},
-	{0x1, NOSUB, EDX, 2, FROM_HOST, 1, "DE"},
-	{0x1, NOSUB, EDX, 3, FROM_HOST, 1, "PSE"},
-	{0x1, NOSUB, EDX, 4, FROM_HOST, 1, "TSC"},
-	{0x1, NOSUB, EDX, 5, FROM_HOST, 1, "MSR"},
-	{0x1, NOSUB, EDX, 6, FROM_HOST, 1, "PAE"},
-	{0x1, NOSUB, EDX, 7, ALWAYS, 1, "MCE"},
-	{0x1, NOSUB, EDX, 8, FROM_HOST, 1, "CMPXCHG8B"},
-	{0x1, NOSUB, EDX, 9, ALWAYS, 1, "APIC"},
-	{0x1, NOSUB, EDX, 11, FROM_HOST, 1, "SEP"},
-	{0x1, NOSUB, EDX, 12, ALWAYS, 1, "MTRR"},
-	{0x1, NOSUB, EDX, 13, FROM_HOST, 1, "PGE"},
-	{0x1, NOSUB, EDX, 14, ALWAYS, 1, "MCA"},
-	{0x1, NOSUB, EDX, 15, FROM_HOST, 1, "CMOV"},
-	{0x1, NOSUB, EDX, 16, FROM_HOST, 1, "PAT"},
-	{0x1, NOSUB, EDX, 17, FROM_HOST, 1, "PSE-36"},
-	{0x1, NOSUB, EDX, 19, FROM_HOST, 1, "CLFLUSH"},
-	{0x1, NOSUB, EDX, 23, FROM_HOST, 1, "MMX"},
-	{0x1, NOSUB, EDX, 24, FROM_HOST, 1, "FXSR"},
-	{0x1, NOSUB, EDX, 25, FROM_HOST, 1, "SSE"},
-	{0x1, NOSUB, EDX, 26, FROM_HOST, 1, "SSE2"},
-	{0x7, 0, EBX, 0, FROM_HOST, 0, "FSGSBASE"},
-	{0x7, 0, EBX, 1, ALWAYS, 1, "TSC_ADJUST"},
-	{0x7, 0, EBX, 3, FROM_HOST, 3, "BMI1"},
-	{0x7, 0, EBX, 5, FROM_HOST, 3, "AVX2"},
-	{0x7, 0, EBX, 7, FROM_HOST, 0, "SMEP"},
-	{0x7, 0, EBX, 8, FROM_HOST, 3, "BMI2"},
-	{0x7, 0, EBX, 9, FROM_HOST, 0, "ERMS"},
-	{0x7, 0, EBX, 10, FROM_HOST, 0, "INVPCID"},
-	{0x7, 0, EBX, 18, FROM_HOST, 0, "RDSEED"},
-	{0x7, 0, EBX, 19, FROM_HOST, 0, "ADX"},
-	{0x7, 0, EBX, 20, FROM_HOST, 0, "SMAP"},
-	{0x7, 0, EBX, 23, FROM_HOST, 0, "CLFLUSHOPT"},
-	{0x7, 0, EBX, 24, FROM_HOST, 0, "CLWB"},
-	{0x7, 0, EBX, 29, FROM_HOST, 0, "SHA"},
-	{0x7, 0, ECX, 2, FROM_HOST, 0, "UMIP"},
-	{0xd, 1, EAX, 0, FROM_HOST, 0, "XSAVEOPT"},
-	{0xd, 1, EAX, 1, FROM_HOST, 0, "XSAVEC"},
-	{0xd, 1, EAX, 2, FROM_HOST, 0, "XGETBV with ECX = 1"},
-	{0x80000001, NOSUB, ECX, 0, FROM_HOST, 2, "LAHF in 64-bit mode"},
-	{0x80000001, NOSUB, ECX, 4, FROM_HOST, 0, "MOV CR8 in 32-bit mode"},
-	{0x80000001, NOSUB, ECX, 5, FROM_HOST, 3, "LZCNT"},
-	{0x80000001, NOSUB, ECX, 6, FROM_HOST, 0, "SSE4A"},
-	{0x80000001, NOSUB, ECX, 7, FROM_HOST, 0, "misaligned SSE"},
-	{0x80000001, NOSUB, ECX, 8, FROM_HOST, 0, "PREFETCHW"},
-	{0x80000001, NOSUB, EDX, 11, FROM_HOST, 1, "SYSCALL"},
-	{0x80000001, NOSUB, EDX, 20, FROM_HOST, 1, "NX"},
-	{0x80000001, NOSUB, EDX, 22, FROM_HOST, 0, "MMXEXT"},
-	{0x80000001, NOSUB, EDX, 25, FROM_HOST, 0, "FFXSR"},
-	{0x80000001, NOSUB, EDX, 26, FROM_HOST, 0, "1 GiB pages"},
-	{0x80000001, NOSUB, EDX, 27, FROM_HOST, 0, "RDTSCP"},
-	{0x80000001, NOSUB, EDX, 29, FROM_HOST, 1, "long mode"},
-	{0x80000007, NOSUB, EDX, 8, FROM_HOST, 0, "invariant TSC"},
-	{0x80000008, NOSUB, EBX, 0, FROM_HOST, 0, "CLZERO"},
+    {0x1, NOSUB, ECX, 0, FROM_HOST, 2, "SSE3"},
+    {0x1, NOSUB, ECX, 1, FROM_HOST, 0, "PCLMULQDQ"},
+    {0x1, NOSUB, ECX, 9, FROM_HOST, 2, "SSSE3"},
+    {0x1, NOSUB, ECX, 12, FROM_HOST, 3, "FMA"},
+    {0x1, NOSUB, ECX, 13, FROM_HOST, 2, "CMPXCHG16B"},
+    {0x1, NOSUB, ECX, 17, FROM_HOST, 0, "PCID"},
+    {0x1, NOSUB, ECX, 19, FROM_HOST, 2, "SSE4.1"},
+    {0x1, NOSUB, ECX, 20, FROM_HOST, 2, "SSE4.2"},
+    {0x1, NOSUB, ECX, 21, ALWAYS, 1, "x2APIC"},
+    {0x1, NOSUB, ECX, 22, FROM_HOST, 3, "MOVBE"},
+    {0x1, NOSUB, ECX, 23, FROM_HOST, 2, "POPCNT"},
+    {0x1, NOSUB, ECX, 24, ALWAYS, 1, "TSC-deadline"},
+    {0x1, NOSUB, ECX, 25, FROM_HOST, 0, "AES"},
+    {0x1, NOSUB, ECX, 26, FROM_HOST, 3, "XSAVE"},
+    {0x1, NOSUB, ECX, 28, FROM_HOST, 3, "AVX"},
+    {0x1, NOSUB, ECX, 29, FROM_HOST, 3, "F16C"},
+    {0x1, NOSUB, ECX, 30, FROM_HOST, 0, "RDRAND"},
+    {0x1, NOSUB, ECX, 31, ALWAYS, 1, "hypervisor"},
+    {0x1, NOSUB, EDX, 0, FROM_HOST, 1, "FPU"},
+    {0x1, NOSUB, EDX, 1, FROM_HOST, 1, "VME"},
+    {0x1, NOSUB, EDX, 2, FROM_HOST, 1, "DE"},
+    {0x1, NOSUB, EDX, 3, FROM_HOST, 1, "PSE"},
+    {0x1, NOSUB, EDX, 4, FROM_HOST, 1, "TSC"},
+    {0x1, NOSUB, EDX, 5, FROM_HOST, 1, "MSR"},
+    {0x1, NOSUB, EDX, 6, FROM_HOST, 1, "PAE"},
+    {0x1, NOSUB, EDX, 7, ALWAYS, 1, "MCE"},
+    {0x1, NOSUB, EDX, 8, FROM_HOST, 1, "CMPXCHG8B"},
+    {0x1, NOSUB, EDX, 9, ALWAYS, 1, "APIC"},
+    {0x1, NOSUB, EDX, 11, FROM_HOST, 1, "SEP"},
+    {0x1, NOSUB, EDX, 12, ALWAYS, 1, "MTRR"},
+    {0x1, NOSUB, EDX, 13, FROM_HOST, 1, "PGE"},
+    {0x1, NOSUB, EDX, 14, ALWAYS, 1, "MCA"},
+    {0x1, NOSUB, EDX, 15, FROM_HOST, 1, "CMOV"},
+    {0x1, NOSUB, EDX, 16, FROM_HOST, 1, "PAT"},
+    {0x1, NOSUB, EDX, 17, FROM_HOST, 1, "PSE-36"},
+    {0x1, NOSUB, EDX, 19, FROM_HOST, 1, "CLFLUSH"},
+    {0x1, NOSUB, EDX, 23, FROM_HOST, 1, "MMX"},
+    {0x1, NOSUB, EDX, 24, FROM_HOST, 1, "FXSR"},
+    {0x1, NOSUB, EDX, 25, FROM_HOST, 1, "SSE"},
+    {0x1, NOSUB, EDX, 26, FROM_HOST, 1, "SSE2"},
+    {0x7, 0, EBX, 0, FROM_HOST, 0, "FSGSBASE"},
+    {0x7, 0, EBX, 1, ALWAYS, 1, "TSC_ADJUST"},
+    {0x7, 0, EBX, 3, FROM_HOST, 3, "BMI1"},
+    {0x7, 0, EBX, 5, FROM_HOST, 3, "AVX2"},
+    {0x7, 0, EBX, 7, FROM_HOST, 0, "SMEP"},
+    {0x7, 0, EBX, 8, FROM_HOST, 3, "BMI2"},
+    {0x7, 0, EBX, 9, FROM_HOST, 0, "ERMS"},
+    {0x7, 0, EBX, 10, FROM_HOST, 0, "INVPCID"},
+    {0x7, 0, EBX, 18, FROM_HOST, 0, "RDSEED"},
+    {0x7, 0, EBX, 19, FROM_HOST, 0, "ADX"},
+    {0x7, 0, EBX, 20, FROM_HOST, 0, "SMAP"},
+    {0x7, 0, EBX, 23, FROM_HOST, 0, "CLFLUSHOPT"},
+    {0x7, 0, EBX, 24, FROM_HOST, 0, "CLWB"},
+    {0x7, 0, EBX, 29, FROM_HOST, 0, "SHA"},
+    {0x7, 0, ECX, 2, FROM_HOST, 0, "UMIP"},
+    {0xd, 1, EAX, 0, FROM_HOST, 0, "XSAVEOPT"},
+    {0xd, 1, EAX, 1, FROM_HOST, 0, "XSAVEC"},
+    {0xd, 1, EAX, 2, FROM_HOST, 0, "XGETBV with ECX = 1"},
+    {0x80000001, NOSUB, ECX, 0, FROM_HOST, 2, "LAHF in 64-bit mode"},
+    {0x80000001, NOSUB, ECX, 4, FROM_HOST, 0, "MOV CR8 in 32-bit mode"},
+    {0x80000001, NOSUB, ECX, 5, FROM_HOST, 3, "LZCNT"},
+    {0x80000001, NOSUB, ECX, 6, FROM_HOST, 0, "SSE4A"},
+    {0x80000001, NOSUB, ECX, 7, FROM_HOST, 0, "misaligned SSE"},
+    {0x80000001, NOSUB, ECX, 8, FROM_HOST, 0, "PREFETCHW"},
+    {0x80000001, NOSUB, EDX, 11, FROM_HOST, 1, "SYSCALL"},
+    {0x80000001, NOSUB, EDX, 20, FROM_HOST, 1, "NX"},
+    {0x80000001, NOSUB, EDX, 22, FROM_HOST, 0, "MMXEXT"},
+    {0x80000001, NOSUB, EDX, 25, FROM_HOST, 0, "FFXSR"},
+    {0x80000001, NOSUB, EDX, 26, FROM_HOST, 0, "1 GiB pages"},
+    {0x80000001, NOSUB, EDX, 27, FROM_HOST, 0, "RDTSCP"},
+    {0x80000001, NOSUB, EDX, 29, FROM_HOST, 1, "long mode"},
+    {0x80000007, NOSUB, EDX, 8, FROM_HOST, 0, "invariant TSC"},
+    {0x80000008, NOSUB, EBX, 0, FROM_HOST, 0, "CLZERO"},
 };
 
 /* AMD repeats CPUID.1:EDX bits 0-9, 12-17, 23 and 24 in 80000001:EDX (APM volume 3, E.4.2). */
@@ -114,7 +114,7 @@ struct policy {
 };
 
 static const struct policy policies[] = {
-	{"host", 0},
+    {"host", 0},
 };
 
 /* Paravirtual leaves: KVM's, for its clock; guests know nothing better that is as simple. */
@@ -148,7 +148,8 @@ static const struct cpuid_row *find_row(const struct cpu_model *m, uint32_t leaf
 	return NULL;
 }
 
-/* Adds a row; the table above and the leaves below are fewer than CPU_MODEL_ROWS (asserted by a unit test). */
+/* Adds a row; the table above and the leaves below are fewer than CPU_MODEL_ROWS (asserted by a
+ * unit test). */
 static struct cpuid_regs *add_row(struct cpu_model *m, uint32_t leaf, uint32_t subleaf)
 {
 	struct cpuid_row *row = &m->rows[MIN(m->count, CPU_MODEL_ROWS - 1U)];
@@ -213,7 +214,8 @@ static void add_identity(struct cpu_model *m, const struct policy *p, cpuid_fn h
 		r->edx |= 1 << 28; /* HTT */
 }
 
-/* Leaf D: x87, SSE and AVX state in standard form; offsets are the host's (identical on both vendors). */
+/* Leaf D: x87, SSE and AVX state in standard form; offsets are the host's (identical on both
+ * vendors). */
 static void add_xstate(struct cpu_model *m, const struct policy *p, cpuid_fn host)
 {
 	const struct cpuid_row *one = find_row(m, 1, NOSUB);
@@ -246,8 +248,8 @@ static void add_topology(struct cpu_model *m, const struct cpu_topology *topo)
 
 static void add_paravirtual(struct cpu_model *m, uint64_t tsc_hz)
 {
-	*add_row(m, PV_SIGNATURE, NOSUB) = (struct cpuid_regs){
-	    PV_TIMING, 0x4b4d564b, 0x564b4d56, 0x4d}; /* "KVMKVMKVM\0\0\0" */
+	*add_row(m, PV_SIGNATURE, NOSUB) =
+	    (struct cpuid_regs){PV_TIMING, 0x4b4d564b, 0x564b4d56, 0x4d}; /* "KVMKVMKVM\0\0\0" */
 	*add_row(m, PV_FEATURES, NOSUB) = (struct cpuid_regs){
 	    KVM_CLOCKSOURCE | KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE, 0, 0,
 	    0};
@@ -257,8 +259,8 @@ static void add_paravirtual(struct cpu_model *m, uint64_t tsc_hz)
 }
 
 /* 80000000 and up. */
-static void add_extended(struct cpu_model *m, const struct policy *p, cpuid_fn host,
-    const struct cpu_topology *topo)
+static void add_extended(
+    struct cpu_model *m, const struct policy *p, cpuid_fn host, const struct cpu_topology *topo)
 {
 	struct cpuid_regs h = host(0x80000000, 0), w = host(0x80000008, 0), *r;
 	uint32_t per_package = topo->cores * topo->threads;
@@ -330,12 +332,12 @@ static const struct {
 	uint32_t leaf;
 	uint8_t reg, bit;
 } cr4_features[] = {
-	{CR4_FSGSBASE, 7, EBX, 0},
-	{CR4_PCIDE, 1, ECX, 17},
-	{CR4_OSXSAVE, 1, ECX, 26},
-	{CR4_SMEP, 7, EBX, 7},
-	{CR4_SMAP, 7, EBX, 20},
-	{CR4_UMIP, 7, ECX, 2},
+    {CR4_FSGSBASE, 7, EBX, 0},
+    {CR4_PCIDE, 1, ECX, 17},
+    {CR4_OSXSAVE, 1, ECX, 26},
+    {CR4_SMEP, 7, EBX, 7},
+    {CR4_SMAP, 7, EBX, 20},
+    {CR4_UMIP, 7, ECX, 2},
 };
 
 int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
@@ -369,7 +371,7 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 	if (cpu_model_has(m, 0x80000001, 0, EDX, 25))
 		m->efer_mask |= 1 << 14; /* FFXSR */
 	m->cr4_mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-	    CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+		      CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	for (size_t i = 0; i < ARRAY_LEN(cr4_features); i++)
 		if (cpu_model_has(
 			m, cr4_features[i].leaf, 0, cr4_features[i].reg, cr4_features[i].bit))
@@ -427,8 +429,8 @@ static void mix_dynamic(const struct cpu_model *m, const struct cpuid_row *row,
 	}
 }
 
-struct cpuid_regs cpu_model_cpuid(const struct cpu_model *m, uint32_t leaf, uint32_t subleaf,
-    const struct cpuid_dynamic *dyn)
+struct cpuid_regs cpu_model_cpuid(
+    const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, const struct cpuid_dynamic *dyn)
 {
 	struct cpuid_regs r = {0, 0, 0, 0};
 	int class = leaf_class(leaf);
@@ -462,8 +464,7 @@ void cpu_model_save(const struct cpu_model *m, struct state_writer *w)
 
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct cpuid_row *r = &m->rows[i];
-		const uint32_t v[6] = {
-		    r->leaf, r->subleaf, r->r.eax, r->r.ebx, r->r.ecx, r->r.edx};
+		const uint32_t v[6] = {r->leaf, r->subleaf, r->r.eax, r->r.ebx, r->r.ecx, r->r.edx};
 
 		for (unsigned k = 0; k < 6; k++)
 			cells[i * 6 + k] = __builtin_bswap32(v[k]);

@@ -28,9 +28,10 @@ struct cpu_model {
 	struct cpuid_row rows[CPU_MODEL_ROWS];
 	/* Derived from the rows by cpu_model_finish(): */
 	uint32_t max_basic, max_extended;
-	uint8_t index[3][CPU_MODEL_IDX]; /* by class and low bits of the leaf: row + 1 of its first row, 0 none */
-	uint64_t xcr0_mask;   /* XCR0 bits the guest may set */
-	uint64_t cr4_mask;    /* CR4 bits the guest may set */
+	uint8_t index[3][CPU_MODEL_IDX]; /* by class and low bits of the leaf: row + 1 of its first
+					    row, 0 none */
+	uint64_t xcr0_mask;		 /* XCR0 bits the guest may set */
+	uint64_t cr4_mask;		 /* CR4 bits the guest may set */
 	uint64_t efer_mask;
 	uint32_t xstate_size; /* for xcr0_mask, standard form */
 	uint8_t phys_bits;
@@ -43,7 +44,8 @@ struct cpu_topology {
 	uint32_t sockets, cores, threads;
 };
 
-/* Makes the image of policy 'name'. ERR_NOENT: no such policy. tsc_hz is put into the frequency leaves. */
+/* Makes the image of policy 'name'. ERR_NOENT: no such policy. tsc_hz is put into the frequency
+ * leaves. */
 int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
     const struct cpu_topology *topo, uint64_t tsc_hz, struct errmsg *e) MUST_CHECK;
 
@@ -59,11 +61,12 @@ struct cpuid_dynamic {
 	uint64_t cr4, xcr0;
 };
 /* CPUID as the guest sees it; leaves beyond the maximum read as the architecture says. */
-struct cpuid_regs cpu_model_cpuid(const struct cpu_model *m, uint32_t leaf, uint32_t subleaf,
-    const struct cpuid_dynamic *dyn);
+struct cpuid_regs cpu_model_cpuid(
+    const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, const struct cpuid_dynamic *dyn);
 
 /* True if CPUID.leaf.register has the bit. reg: 0 EAX .. 3 EDX. */
-bool cpu_model_has(const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
+bool cpu_model_has(
+    const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
 
 /* Snapshot record of the image, as an array of cells: leaf, subleaf, EAX, EBX, ECX, EDX per row. */
 void cpu_model_save(const struct cpu_model *m, struct state_writer *w);

@@ -20,7 +20,7 @@ enum emul_result raise(struct insn *i, unsigned vector, uint32_t error_code)
 	return EMUL_EXCEPTION;
 }
 
-/* --- registers --------------------------------------------------------------------- */
+/* --- registers ------------------------------------------------------------------ */
 
 /* AH, CH, DH, BH: bits 15:8 of the first four registers, if no REX prefix is there. */
 static bool is_high_byte(const struct insn *i, unsigned reg, unsigned size)
@@ -64,7 +64,7 @@ uint64_t effective_address(const struct insn *i)
 	return ea & size_mask(i->addrsize);
 }
 
-/* --- operands ------------------------------------------------------------------------ */
+/* --- operands ------------------------------------------------------------------- */
 
 static bool kind_is_memory(const struct insn *i, unsigned kind)
 {
@@ -237,7 +237,7 @@ static enum emul_result execute(struct insn *i)
 	return r == EMUL_OK ? i->exec(i) : r;
 }
 
-/* --- completion ------------------------------------------------------------------------ */
+/* --- completion ----------------------------------------------------------------- */
 
 /* The shadow of the previous instruction ends, and a single step traps (volume 3, 17.3.1.4). */
 static void finish(struct insn *i)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Arithmetic, logic, shifts and bit tests: results and flags from values alone.
- * Flags that the manual calls undefined are left as QEMU's and most CPUs have
- * them where that costs nothing, and unchanged elsewhere.
+ * Flags that the manual calls undefined are what falls out: the last step's
+ * overflow after shifts, AF clear after logic, the rest of BT unchanged.
  */
 #include "hv/arch/x86/emul_impl.h"
 
@@ -163,7 +163,7 @@ enum emul_result exec_cmpxchg(struct insn *i)
 	return EMUL_OK;
 }
 
-/* --- shifts and rotates --------------------------------------------------------------- */
+/* --- shifts and rotates --------------------------------------------------------- */
 
 static unsigned shift_count(const struct insn *i)
 {
@@ -290,7 +290,7 @@ enum emul_result exec_rcr(struct insn *i)
 	return EMUL_OK;
 }
 
-/* --- bit tests -------------------------------------------------------------------------- */
+/* --- bit tests ------------------------------------------------------------------ */
 
 static uint64_t test_bit(struct insn *i)
 {

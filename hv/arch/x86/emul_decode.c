@@ -164,7 +164,7 @@ static enum emul_result skip(struct insn *i, unsigned n)
 	return r;
 }
 
-/* --- prefixes -------------------------------------------------------------------- */
+/* --- prefixes ------------------------------------------------------------------- */
 
 /* ES, CS, SS and DS mean nothing in 64-bit mode (volume 1, 3.4.2.1). */
 static void override_segment(struct insn *i, uint8_t seg)
@@ -236,7 +236,7 @@ static void decode_sizes(struct insn *i)
 	i->opsize = (i->mode == MODE_32) != other ? 4 : 2;
 }
 
-/* --- ModRM, SIB, displacement (volume 2, 2.1.5) ---------------------------------- */
+/* --- ModRM, SIB, displacement (volume 2, 2.1.5) --------------------------------- */
 
 static const struct {
 	uint8_t base, index;
@@ -330,7 +330,7 @@ static enum emul_result decode_modrm(struct insn *i)
 	return disp_len ? next_number(i, disp_len, &i->disp) : EMUL_OK;
 }
 
-/* --- immediates --------------------------------------------------------------------- */
+/* --- immediates ----------------------------------------------------------------- */
 
 static enum emul_result decode_imm(struct insn *i)
 {
@@ -374,7 +374,7 @@ static enum emul_result decode_imm(struct insn *i)
 	return r;
 }
 
-/* --- VEX, EVEX, XOP: only their lengths --------------------------------------------- */
+/* --- VEX, EVEX, XOP: only their lengths ----------------------------------------- */
 
 /* Which opcodes of a map have an immediate of one byte. */
 static bool vector_has_imm8(unsigned map, uint8_t opcode)
@@ -457,7 +457,7 @@ static enum emul_result vector_prefix(struct insn *i, unsigned *len)
 	return EMUL_OK;
 }
 
-/* --- opcodes -------------------------------------------------------------------------- */
+/* --- opcodes -------------------------------------------------------------------- */
 
 static const struct opcode len_0f38 = {.flags = F_MODRM};
 static const struct opcode len_0f3a = {.flags = F_MODRM, .imm = IMM_8};

@@ -3,7 +3,7 @@
 #include <string.h>
 #include "hv/arch/x86/emul_impl.h"
 
-/* --- moves ----------------------------------------------------------------------------- */
+/* --- moves ---------------------------------------------------------------------- */
 
 enum emul_result exec_mov(struct insn *i)
 {
@@ -67,7 +67,7 @@ enum emul_result exec_clflush(struct insn *i)
 	return i->is_mem ? mem_span(i, i->seg, i->ea, 1, ACCESS_READ, &i->span) : EMUL_OK;
 }
 
-/* --- CMPXCHG8B, CMPXCHG16B ------------------------------------------------------------- */
+/* --- CMPXCHG8B, CMPXCHG16B ------------------------------------------------------ */
 
 static void put_pair(uint8_t *buf, uint64_t low, uint64_t high, unsigned half)
 {
@@ -134,7 +134,7 @@ enum emul_result exec_cmpxchg8b(struct insn *i)
 	return EMUL_OK;
 }
 
-/* --- the stack ---------------------------------------------------------------------------- */
+/* --- the stack ------------------------------------------------------------------ */
 
 static unsigned stack_width(const struct insn *i)
 {

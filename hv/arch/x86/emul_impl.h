@@ -152,14 +152,14 @@ struct insn {
 	uint64_t out_value;
 };
 
-/* --- emul_decode.c --- */
+/* --- emul_decode.c -------------------------------------------------------------- */
 
 /* Sets up i for the instruction at CS:RIP. */
 void insn_init(struct insn *i, struct emul *e);
 /* Decodes; EMUL_UNHANDLED for undefined opcodes. Fills in the results of i->e. */
 enum emul_result insn_decode(struct insn *i);
 
-/* --- emul.c --- */
+/* --- emul.c --------------------------------------------------------------------- */
 
 /* Records an exception; the error code is used where the vector has one. Returns EMUL_EXCEPTION. */
 enum emul_result raise(struct insn *i, unsigned vector, uint32_t error_code);
@@ -175,7 +175,7 @@ static inline uint64_t size_mask(unsigned size)
 	return ~0ULL >> (64 - 8 * size);
 }
 
-/* --- emul_mem.c --- */
+/* --- emul_mem.c ----------------------------------------------------------------- */
 
 /*
  * The linear address of len bytes at an offset in a segment. Returns 0, or the
@@ -201,14 +201,14 @@ enum emul_result mem_probe(struct insn *i, const struct span *m, bool write, boo
 /* Compare and exchange; *old is updated as by emul_ops.cmpxchg. EMUL_OK or EMUL_RETRY. */
 enum emul_result mem_cmpxchg(struct insn *i, const struct span *m, void *old, const void *desired);
 
-/* --- emul_io.c --- */
+/* --- emul_io.c ------------------------------------------------------------------ */
 
 /* OK if the guest may access the ports, else its exception. */
 enum emul_result io_permission(struct insn *i, uint16_t port, unsigned size);
 enum emul_result port_read(struct insn *i, uint16_t port, unsigned size, uint64_t *value);
 enum emul_result port_write(struct insn *i, uint16_t port, unsigned size, uint64_t value);
 
-/* --- handlers --- */
+/* --- handlers ------------------------------------------------------------------- */
 
 exec_fn exec_mov, exec_movsx, exec_movbe, exec_lea, exec_xchg, exec_xadd, exec_cmpxchg;
 exec_fn exec_add, exec_or, exec_adc, exec_sbb, exec_and, exec_sub, exec_xor;

@@ -189,8 +189,8 @@ enum emul_result mem_write(struct insn *i, const struct span *m, const void *buf
 	return EMUL_OK;
 }
 
-/* A locked access that crosses a page is not atomic: no memory type promises it to be cheap, few
- * guests try. */
+/* A locked access that crosses a page is not atomic against other vCPUs: nothing can hold two
+ * pages. */
 static enum emul_result split_cmpxchg(
     struct insn *i, const struct span *m, uint8_t *old, const void *desired)
 {

@@ -64,7 +64,7 @@ static uint64_t side_offset(const struct string *t, const struct side *d)
 	return t->i->s->gpr[d->reg] & size_mask(t->i->addrsize);
 }
 
-/* --- a chunk: how many elements, and where ------------------------------------------------ */
+/* --- a chunk: how many elements, and where -------------------------------------- */
 
 /* Elements from this one on before the page ends or the offset wraps; at least 1. */
 static unsigned elements_in_page(const struct string *t, uint64_t offset, uint64_t linear)
@@ -164,7 +164,7 @@ static enum emul_result chunk_prepare(struct string *t, unsigned *n)
 	return r;
 }
 
-/* --- moving ------------------------------------------------------------------------------- */
+/* --- moving --------------------------------------------------------------------- */
 
 /* Reads or writes a whole chunk of RAM. */
 static enum emul_result side_burst(struct string *t, struct side *d, unsigned n)
@@ -293,7 +293,7 @@ static enum emul_result chunk(struct string *t, unsigned *n)
 	return r;
 }
 
-/* --- the instruction ------------------------------------------------------------------------ */
+/* --- the instruction ------------------------------------------------------------ */
 
 static enum emul_result repeat(struct string *t)
 {

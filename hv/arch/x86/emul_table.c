@@ -35,7 +35,7 @@
 
 /* clang-format off */
 
-/* --- groups (table A-6) ------------------------------------------------------------ */
+/* --- groups (table A-6) --------------------------------------------------------- */
 
 static const struct opcode group1[8] = { /* 80..83 */
 	{.flags = RW | F_LOCK, .exec = exec_add},
@@ -101,7 +101,7 @@ static const struct opcode group15[8] = { /* 0F AE */
 	{.flags = F_NOREP, .exec = exec_clflush}, /* CLFLUSH, CLFLUSHOPT, SFENCE */
 };
 
-/* --- one byte (table A-2) ------------------------------------------------------------ */
+/* --- one byte (table A-2) ------------------------------------------------------- */
 
 /* The six forms of an arithmetic instruction; f is empty for CMP. */
 #define ARITH(n, f, fn)                                                                \
@@ -222,7 +222,7 @@ const struct opcode opcodes_one_byte[256] = {
 	[0xff] = GROUP(M, 0, 0, 0, group5),
 };
 
-/* --- two bytes, 0F (table A-3) --------------------------------------------------------- */
+/* --- two bytes, 0F (table A-3) -------------------------------------------------- */
 
 #define ROW_M	   LEN(M, 0)
 #define ROW_M_IMM8 LEN(M, IMM_8)
@@ -290,7 +290,7 @@ const struct opcode opcodes_0f[256] = {
 	SIXTEEN(0xd0, ROW_M), SIXTEEN(0xe0, ROW_M), SIXTEEN(0xf0, ROW_M),
 };
 
-/* --- three bytes, 0F 38 (table A-4): all have a ModRM byte and no immediate --------------- */
+/* --- three bytes, 0F 38 (table A-4): all have a ModRM byte and no immediate ----- */
 
 static const struct opcode movbe_load =
 	OP(M | F_WRITE | F_MEM | F_NOREP, 0, OPD_REG, OPD_RM, exec_movbe);

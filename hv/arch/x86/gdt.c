@@ -9,6 +9,7 @@
 #define DESC_TSS    0x0000890000000000ULL /* available 64-bit TSS, present */
 
 #define IST_STACK_SIZE (8 * KIB)
+#define IRQ_STACK_SIZE (16 * KIB) /* timers and devices do their work on it */
 
 /*
  * Until there are guarded stacks, the boot CPU takes its exceptions on this one:
@@ -57,7 +58,7 @@ void gdt_load(struct cpu *c)
 int gdt_alloc_ist(struct cpu *c)
 {
 	for (unsigned i = 0; i < IST_COUNT; i++) {
-		void *top = stack_alloc(IST_STACK_SIZE);
+		void *top = stack_alloc(i + 1 == IST_IRQ ? IRQ_STACK_SIZE : IST_STACK_SIZE);
 
 		if (!top)
 			return ERR_NOMEM;

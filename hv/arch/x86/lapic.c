@@ -24,6 +24,8 @@ enum {
 	TIMER_DIVIDE_BY_1 = 0xb,
 	ISR_WORDS = 8,
 };
+/* Further ahead than the counter reaches: the interrupt then finds nothing due and arms again. */
+#define ARM_LIMIT      1000000000000ULL
 #define APIC_BASE_ADDR 0x000ffffffffff000ULL
 
 static bool x2;
@@ -229,7 +231,7 @@ void lapic_timer_arm(uint64_t deadline)
 		return;
 	}
 	now = tsc_to_ns(tsc_now());
-	ns = deadline > now ? MIN(deadline - now, 1000000000ULL) : 0;
+	ns = deadline > now ? MIN(deadline - now, ARM_LIMIT) : 0;
 	ticks = (uint64_t)(((unsigned __int128)ns * timer_mult) >> 32) + 1;
 	lapic_write(LAPIC_TIMER_INITIAL, (uint32_t)MIN(ticks, (uint64_t)UINT32_MAX));
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 #include "hv/mm/mm.h"
 
-#define LEVELS	   4
-#define ENTRIES	   512
-#define ADDR_MASK  0x000ffffffffff000ULL
+#define LEVELS	  4
+#define ENTRIES	  512
+#define ADDR_MASK 0x000ffffffffff000ULL
 
 static unsigned level_shift(unsigned level)
 {
@@ -63,7 +63,7 @@ void npt_destroy(struct npt *n)
 static uint64_t leaf_entry(const struct npt_format *f, hpa_t h, unsigned perm, unsigned level)
 {
 	return h.a | f->leaf | (perm & NPT_W ? f->write : 0) |
-	    (perm & NPT_X ? f->exec : f->no_exec) | (level > 1 ? f->large : 0);
+	       (perm & NPT_X ? f->exec : f->no_exec) | (level > 1 ? f->large : 0);
 }
 
 static int map_one(struct npt *n, gpa_t g, hpa_t h, unsigned perm, unsigned level)
@@ -157,7 +157,7 @@ bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t
 	size = BIT(level_shift(level));
 	*h = hpa((*e & ADDR_MASK & ~(size - 1)) | (g.a & (size - 1)));
 	*perm = NPT_R | ((*e & n->fmt->write) == n->fmt->write ? NPT_W : 0) |
-	    ((*e & n->fmt->no_exec) || (*e & n->fmt->exec) != n->fmt->exec ? 0 : NPT_X);
+		((*e & n->fmt->no_exec) || (*e & n->fmt->exec) != n->fmt->exec ? 0 : NPT_X);
 	*leaf_size = size;
 	return true;
 }

@@ -14,13 +14,13 @@ enum npt_perm { NPT_R = 1, NPT_W = 2, NPT_X = 4 };
 
 struct npt_format {
 	const char *name;
-	uint64_t table;	    /* bits of an entry that points to a table */
-	uint64_t leaf;	    /* bits of every leaf (present, memory type) */
-	uint64_t large;	    /* added to a leaf above 4 KiB */
-	uint64_t write;	    /* added when writable */
-	uint64_t exec;	    /* added when executable */
-	uint64_t no_exec;   /* added when not executable */
-	uint64_t present;   /* any of these bits set: the entry is in use */
+	uint64_t table;	  /* bits of an entry that points to a table */
+	uint64_t leaf;	  /* bits of every leaf (present, memory type) */
+	uint64_t large;	  /* added to a leaf above 4 KiB */
+	uint64_t write;	  /* added when writable */
+	uint64_t exec;	  /* added when executable */
+	uint64_t no_exec; /* added when not executable */
+	uint64_t present; /* any of these bits set: the entry is in use */
 	uint64_t accessed, dirty;
 	unsigned max_level; /* of a leaf: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; set at probe */
 };
@@ -41,7 +41,8 @@ void npt_destroy(struct npt *n);
  * may cache a not-present entry's absence nowhere, so no flush is due.
  */
 int npt_map(struct npt *n, gpa_t g, hpa_t h, uint64_t size, unsigned perm) MUST_CHECK;
-/* Removes all leaves in the range, which must cover them wholly. Every CPU that runs the VM must be flushed. */
+/* Removes all leaves in the range, which must cover them wholly. Every CPU that runs the VM must be
+ * flushed. */
 void npt_unmap(struct npt *n, gpa_t g, uint64_t size);
 /* The leaf that covers g, or false. perm gets enum npt_perm. */
 bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t *leaf_size);

@@ -73,9 +73,12 @@ static void report_nmi(void *arg)
  */
 static void on_nmi(void)
 {
+	uint64_t before;
+
 	if (panic_stop_requested())
 		cpu_halt_forever();
-	if (__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED) == 0)
+	before = __atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
+	if (!(before & (before + 1))) /* the first, second, fourth, eighth: no flood */
 		lapic_send_self_from_nmi(IRQ_VECTOR_NMI_REPORT);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "hv/arch/x86/vcpu_state.h"
 
-/* --- what a snapshot carries ------------------------------------------------------- */
+/* --- what a snapshot carries ---------------------------------------------------- */
 
 #define INT(member, name, max, doc) STATE_INT(struct vcpu_state, member, name, max, doc)
 #define ARRAY(member, name, count, max, doc)                                                       \
@@ -111,7 +111,7 @@ const struct state_field vcpu_state_fields[] = {
     STATE_END,
 };
 
-/* --- the XSAVE area (volume 1, 13.4) -------------------------------------------------- */
+/* --- the XSAVE area (volume 1, 13.4) -------------------------------------------- */
 
 enum xsave_offset {
 	XSAVE_FCW = 0,
@@ -133,7 +133,7 @@ static uint64_t xstate_u64(const struct vcpu_state *s, unsigned offset)
 	return v;
 }
 
-/* --- power-on ---------------------------------------------------------------------------- */
+/* --- power-on ------------------------------------------------------------------- */
 
 /* Local APIC registers at power-on that are not zero (volume 3, 11.4.7.1). The version is vlapic's.
  */
@@ -194,7 +194,7 @@ void vcpu_state_reset(struct vcpu_state *s, unsigned apic_id, bool boot_cpu)
 	reset_xstate(s);
 }
 
-/* --- which states no CPU can have: bits ---------------------------------------------------- */
+/* --- which states no CPU can have: bits ----------------------------------------- */
 
 /* Bits of one register that must be 0 or 1. */
 struct bit_rule {
@@ -254,7 +254,7 @@ static int check_bits(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- modes ------------------------------------------------------------------------------------ */
+/* --- modes ---------------------------------------------------------------------- */
 
 static bool long_mode(const struct vcpu_state *s)
 {
@@ -297,8 +297,7 @@ static int check_modes(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses ------------------------------------------------------------------ */
 
 static bool canonical(uint64_t a)
 {
@@ -338,8 +337,7 @@ static int check_addresses(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- segments (volume 3, 3.4.5 and 25.3.1.2)
- * -------------------------------------------------------- */
+/* --- segments (volume 3, 3.4.5 and 25.3.1.2) ------------------------------------ */
 
 enum seg_type {
 	TYPE_ACCESSED = 1,
@@ -469,8 +467,7 @@ static int check_segments(const struct vcpu_state *s, struct errmsg *e)
 	return err == OK ? check_system_segments(s, e) : err;
 }
 
-/* --- memory types (volume 3, 11.11 and 11.12)
- * ------------------------------------------------------------ */
+/* --- memory types (volume 3, 11.11 and 11.12) ----------------------------------- */
 
 /* True if each of the eight bytes is a legal type; uc_minus: type 7 exists in the PAT only. */
 static bool memory_types_ok(uint64_t v, bool uc_minus)
@@ -513,8 +510,7 @@ static int check_pdptes(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- xstate: a CPU must be able to load it without a fault (volume 1, 13.8)
- * --------------------------------- */
+/* --- xstate: a CPU must be able to load it without a fault (volume 1, 13.8) ----- */
 
 static int check_xstate(const struct vcpu_state *s, struct errmsg *e)
 {
@@ -538,9 +534,7 @@ static int check_xstate(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- events
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- events --------------------------------------------------------------------- */
 
 /* Exceptions with an error code (volume 3, table 6-1). */
 #define ERROR_CODE_VECTORS                                                                         \

@@ -267,3 +267,61 @@ uint64_t fake_digest(struct store *s)
 	}
 	return h;
 }
+
+/* Opens and reads all snapshots there are, as a restore would. */
+static void read_snapshot(struct store *s, const char *name)
+{
+	static uint8_t buf[STORE_CHUNK];
+	struct store_object_info o;
+	struct snap_disk disk;
+	struct errmsg e;
+	struct snap *sn;
+
+	if (snap_open(s, name, &sn, &e))
+		return;
+	for (unsigned i = 0; i < snap_info(sn)->ndisks; i++)
+		(void)!snap_disk(sn, i, &disk, &e);
+	(void)!store_object_get(s, snap_info(sn)->ram_object, &o, &e);
+	(void)!snap_ram_check(sn, NULL, NULL, &e);
+	(void)!snap_ram_read(sn, gpa(0x100000), buf, &e);
+	(void)!snap_verify(sn, NULL, NULL, &e);
+	snap_close(sn);
+}
+
+static void gather_name(void *ctx, const struct snap_info *info, const struct errmsg *why)
+{
+	struct digest *d = ctx;
+
+	if (info && d->n < ARRAY_LEN(d->names))
+		str_copy(d->names[d->n++], STORE_NAME_MAX + 1, info->name);
+}
+
+void fake_use_all(struct mem_disk *d)
+{
+	static uint8_t ram[40000];
+	static struct digest list;
+	struct store_check_result res;
+	uint8_t guid[16] = {9};
+	struct errmsg e;
+	struct store *s;
+	uint64_t epoch;
+
+	if (store_open(&d->io, true, &s, &e))
+		return;
+	list = (struct digest){.s = s};
+	(void)!snap_list(s, gather_name, &list, &e);
+	for (unsigned i = 0; i < list.n; i++)
+		read_snapshot(s, list.names[i]);
+	(void)!store_check(s, &res, NULL, NULL, &e);
+	(void)!store_epoch_get(s, guid, &epoch, &e);
+	(void)!store_epoch_bump(s, guid, &epoch, &e);
+	(void)!store_can_hold(s, 100000, &e);
+	ram[0] = ram[39999] = 1;
+	(void)!fake_save(s, "third", 3, ram, sizeof(ram), 0, true, &e);
+	(void)!fake_save(s, "first", 4, ram, sizeof(ram), 0, true, &e);
+	(void)!snap_delete(s, "second", &e);
+	read_snapshot(s, "first");
+	(void)!store_commit(s, &e);
+	(void)!store_check(s, &res, NULL, NULL, &e);
+	store_close(s);
+}

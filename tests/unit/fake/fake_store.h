@@ -45,6 +45,12 @@ int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *r
 uint64_t fake_digest(struct store *s);
 
 /*
+ * Does everything that can be done with a store to one that may lie in every byte: lists, reads,
+ * checks, raises an epoch, saves, replaces, deletes. What comes of it is of no matter.
+ */
+void fake_use_all(struct mem_disk *d);
+
+/*
  * Makes all checksums of a store's image right again after a test has changed bytes in it: so
  * that the readers' other checks are what has to stop the lie. Only checksums change.
  */

@@ -63,7 +63,8 @@ static int svm_probe(struct errmsg *e)
 	uint64_t vm_cr = 0;
 
 	if (!host_cpu.svm)
-		return err_set(e, ERR_UNSUPPORTED, "this CPU has no SVM (CPUID 80000001 ECX bit 2)");
+		return err_set(
+		    e, ERR_UNSUPPORTED, "this CPU has no SVM (CPUID 80000001 ECX bit 2)");
 	if (rdmsr_safe(MSR_AMD_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS))
 		return err_set(e, ERR_UNSUPPORTED,
 		    "SVM is disabled by the firmware (VM_CR.SVMDIS): enable it in the set-up menu");
@@ -155,14 +156,15 @@ static void set_intercepts(struct vmcb *c)
 	c->icpt_cr_read = BIT(8);
 	c->icpt_cr_write = BIT(0) | BIT(4) | BIT(8);
 	c->icpt_dr_read = c->icpt_dr_write = 0xffff;
-	/* #DB and #AC always: a guest could otherwise loop in microcode (CVE-2015-5307, CVE-2015-8104). */
+	/* #DB and #AC always: a guest could otherwise loop in microcode (CVE-2015-5307,
+	 * CVE-2015-8104). */
 	c->icpt_exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
 	c->icpt3 = ICPT_INTR | ICPT_NMI | ICPT_SMI | ICPT_INIT | ICPT_RDPMC | ICPT_CPUID |
-	    ICPT_INVD | ICPT_HLT | ICPT_INVLPGA | ICPT_IOIO | ICPT_MSR | ICPT_FERR_FREEZE |
-	    ICPT_SHUTDOWN;
+		   ICPT_INVD | ICPT_HLT | ICPT_INVLPGA | ICPT_IOIO | ICPT_MSR | ICPT_FERR_FREEZE |
+		   ICPT_SHUTDOWN;
 	c->icpt4 = ICPT_VMRUN | ICPT_VMMCALL | ICPT_VMLOAD | ICPT_VMSAVE | ICPT_STGI | ICPT_CLGI |
-	    ICPT_SKINIT | ICPT_WBINVD | ICPT_MONITOR | ICPT_MWAIT | ICPT_MWAIT_ARMED |
-	    ICPT_XSETBV | ICPT_RDPRU;
+		   ICPT_SKINIT | ICPT_WBINVD | ICPT_MONITOR | ICPT_MWAIT | ICPT_MWAIT_ARMED |
+		   ICPT_XSETBV | ICPT_RDPRU;
 }
 
 static int svm_vcpu_create(struct vcpu *v)

@@ -16,8 +16,8 @@ struct virt_vcpu {
 	uint32_t flush_wanted; /* atomic */
 	uint32_t clean;	       /* VMCB clean bits for the next entry */
 	bool irq_window, nmi_window;
-	bool nmi_step;	     /* single-stepping over the IRET that ends an NMI */
-	bool nmi_step_iret;  /* IRET is intercepted to see an NMI handler's end */
+	bool nmi_step;		 /* single-stepping over the IRET that ends an NMI */
+	bool nmi_step_iret;	 /* IRET is intercepted to see an NMI handler's end */
 	uint64_t nmi_step_flags; /* guest's RFLAGS.TF before */
 };
 

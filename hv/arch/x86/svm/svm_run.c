@@ -86,10 +86,10 @@ static void decode_npf(const struct vmcb *c, struct vm_exit *x)
 
 	x->reason = EXIT_MMIO;
 	x->mmio.gpa = c->exit_info2;
-	x->mmio.present = i & NPF_PRESENT;
 	x->mmio.write = (i & NPF_WRITE) != 0;
 	x->mmio.exec = (i & NPF_EXEC) != 0;
-	x->mmio.walk = (i & NPF_TABLE_WALK) != 0;
+	/* final translation, not a fetch, and not the delivery of an event */
+	x->mmio.data = (i & NPF_FINAL) && !x->mmio.exec && !(c->exit_int_info & VMCB_EVENT_VALID);
 }
 
 static void decode_cr(const struct vmcb *c, uint64_t code, struct vm_exit *x)
@@ -99,7 +99,8 @@ static void decode_cr(const struct vmcb *c, uint64_t code, struct vm_exit *x)
 	x->cr.write = (code & 0x10) != 0;
 	x->reason = debug ? EXIT_DR : x->cr.write ? EXIT_CR_WRITE : EXIT_CR_READ;
 	x->cr.reg = code & 0xf;
-	/* With decode assist bit 63 says "MOV" and 3:0 name the register (15.33.1); for DR always MOV. */
+	/* With decode assist bit 63 says "MOV" and 3:0 name the register (15.33.1); for DR always
+	 * MOV. */
 	x->cr.has_gpr = svm_features.decode_assist && (debug || c->exit_info1 >> 63);
 	x->cr.gpr = c->exit_info1 & 0xf;
 }
@@ -118,9 +119,8 @@ static void decode_exit(struct vcpu *v, struct vm_exit *x)
 	const struct vmcb *c = v->virt->vmcb;
 	uint64_t code = c->exit_code;
 
-	x->insn_len = svm_features.next_rip && c->next_rip > c->rip ?
-	    (uint8_t)(c->next_rip - c->rip) :
-	    0;
+	x->insn_len =
+	    svm_features.next_rip && c->next_rip > c->rip ? (uint8_t)(c->next_rip - c->rip) : 0;
 	if (code >= SVM_EXIT_INTR && code - SVM_EXIT_INTR < sizeof(plain_exit) &&
 	    plain_exit[code - SVM_EXIT_INTR]) {
 		x->reason = plain_exit[code - SVM_EXIT_INTR] - 1;

@@ -19,9 +19,15 @@ static void fetch_segs(struct vcpu_state *s, struct vmcb *c)
 
 		s->seg[i] = (struct seg){h->base, h->limit, h->sel, h->attr & SEG_ATTR_MASK};
 	}
+	/* A loaded task register is busy; emulated SVM keeps the type that LTR found. */
+	s->seg[SEG_TR].attr |= 2;
 	s->gdtr = (struct desc_table){c->gdtr.base, (uint16_t)c->gdtr.limit};
 	s->idtr = (struct desc_table){c->idtr.base, (uint16_t)c->idtr.limit};
 	s->cpl = c->cpl;
+	/* Hardware keeps CPL apart and need not keep SS.DPL (APM volume 2, 15.5.1); they are one
+	 * here. */
+	s->seg[SEG_SS].attr =
+	    (uint16_t)((s->seg[SEG_SS].attr & ~SEG_ATTR_DPL) | s->cpl << SEG_ATTR_DPL_SHIFT);
 }
 
 static void commit_segs(const struct vcpu_state *s, struct vmcb *c)

@@ -57,7 +57,8 @@ enum vmcb_tlb_control { TLB_KEEP = 0, TLB_FLUSH_ALL = 1, TLB_FLUSH_ASID = 3 };
 /* Interrupt shadow, offset 0x068. */
 #define SHADOW_INTERRUPT 1ULL
 
-/* EVENTINJ and EXITINTINFO (15.20, 15.7.2): vector 7:0, type 10:8, error valid 11, valid 31, error code 63:32. */
+/* EVENTINJ and EXITINTINFO (15.20, 15.7.2): vector 7:0, type 10:8, error valid 11, valid 31, error
+ * code 63:32. */
 enum vmcb_event { VMCB_EVENT_TYPE_SHIFT = 8, VMCB_EVENT_ERROR_VALID = 1 << 11 };
 #define VMCB_EVENT_VALID (1U << 31)
 
@@ -106,8 +107,8 @@ struct vmcb {
 	uint64_t virt_ext;   /* 0b8 */
 	uint32_t clean;	     /* 0c0 */
 	uint32_t reserved3;
-	uint64_t next_rip;   /* 0c8 */
-	uint8_t insn_count;  /* 0d0 */
+	uint64_t next_rip;  /* 0c8 */
+	uint8_t insn_count; /* 0d0 */
 	uint8_t insn[15];
 	uint8_t reserved4[0x400 - 0xe0];
 	/* state save area */
@@ -121,8 +122,8 @@ struct vmcb {
 	uint8_t reserved8[0x5d8 - 0x580];
 	uint64_t rsp; /* 5d8 */
 	uint8_t reserved9[0x5f8 - 0x5e0];
-	uint64_t rax;						/* 5f8 */
-	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;	/* 600 */
+	uint64_t rax;					       /* 5f8 */
+	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;   /* 600 */
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip, cr2; /* 628 */
 	uint8_t reserved10[0x668 - 0x648];
 	uint64_t g_pat, debugctl, br_from, br_to, excp_from, excp_to; /* 668 */
@@ -190,8 +191,14 @@ enum vmcb_exit {
 #define SVM_EXIT_INVALID 0xffffffffU /* compared in the low 32 bits */
 
 /* EXITINFO1 of IOIO (15.10.2) and of a nested page fault (15.25.6). */
-enum vmcb_ioio { IOIO_IN = 1 << 0, IOIO_STRING = 1 << 2, IOIO_REP = 1 << 3, IOIO_SIZE_SHIFT = 4, IOIO_PORT_SHIFT = 16 };
-enum vmcb_npf { NPF_PRESENT = 1 << 0, NPF_WRITE = 1 << 1, NPF_EXEC = 1 << 4 };
-#define NPF_TABLE_WALK (1ULL << 33)
+enum vmcb_ioio {
+	IOIO_IN = 1 << 0,
+	IOIO_STRING = 1 << 2,
+	IOIO_REP = 1 << 3,
+	IOIO_SIZE_SHIFT = 4,
+	IOIO_PORT_SHIFT = 16
+};
+enum vmcb_npf { NPF_WRITE = 1 << 1, NPF_EXEC = 1 << 4 };
+#define NPF_FINAL (1ULL << 32) /* of the final translation; bit 33: of the guest's page walk */
 
 #endif
