@@ -118,5 +118,7 @@ clean: ## remove build/ (guest disks and snapshots in build/amber.img too)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
+include tools/amber-snap/build.mk
+
 -include $(HV_OBJ:.o=.d)
 -include $(shell find $(U) $(F) -name '*.d' 2>/dev/null)

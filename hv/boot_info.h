@@ -13,11 +13,11 @@
 #define BOOT_INFO_VERSION 1
 
 enum boot_mem_type {
-	BOOT_MEM_USABLE = 1,   /* free for the hypervisor (conventional and boot-services memory) */
-	BOOT_MEM_LOADER = 2,   /* hypervisor image, this block, payload files, initial page tables */
+	BOOT_MEM_USABLE = 1, /* free for the hypervisor (conventional and boot-services memory) */
+	BOOT_MEM_LOADER = 2, /* hypervisor image, this block, payload files, initial page tables */
 	BOOT_MEM_RUNTIME_CODE = 3,
 	BOOT_MEM_RUNTIME_DATA = 4,
-	BOOT_MEM_ACPI = 5,     /* ACPI reclaim and NVS: kept, readable */
+	BOOT_MEM_ACPI = 5, /* ACPI reclaim and NVS: kept, readable */
 	BOOT_MEM_MMIO = 6,
 	BOOT_MEM_RESERVED = 7, /* anything else: not touched */
 };
@@ -46,19 +46,19 @@ struct boot_framebuffer {
 
 struct boot_info {
 	uint64_t magic;
-	uint32_t version, size; /* sizeof(struct boot_info) of the loader */
+	uint32_t version, size;		 /* sizeof(struct boot_info) of the loader */
 	uint64_t image_phys, image_size; /* where the hypervisor image was put; 2 MiB aligned */
 	uint64_t rsdp;			 /* 0: no ACPI */
 	uint64_t smbios;		 /* 0: none */
 	uint64_t runtime_services;	 /* EFI_RUNTIME_SERVICES *, physical (identity), 0: none */
 	uint64_t ap_page;		 /* one page below 1 MiB for AP start-up, 0: none */
-	uint64_t uart_port;		 /* I/O port of the console UART (0x3f8 unless found otherwise) */
-	uint64_t tsc_hz;		 /* TSC frequency measured with the firmware's Stall, 0: not measured */
+	uint64_t uart_port; /* I/O port of the console UART (0x3f8 unless found otherwise) */
+	uint64_t tsc_hz;    /* TSC frequency measured with the firmware's Stall, 0: not measured */
 	struct boot_framebuffer fb;
 	uint32_t nmem, nfiles;
 	struct boot_mem mem[BOOT_MAX_MEM]; /* sorted, not overlapping */
 	struct boot_file files[BOOT_MAX_FILES];
-	char complaint[BOOT_MAX_COMPLAINT]; /* what was wrong with the configuration; "" if nothing */
+	char complaint[BOOT_MAX_COMPLAINT]; /* of the configuration; "" if there is none */
 };
 
 /*

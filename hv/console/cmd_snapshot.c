@@ -262,7 +262,7 @@ static int with_snapshot(struct console_call *c,
 		snap_close(sn);
 	}
 	engine_unlock();
-	return err ? call_fail(c, err, "snapshot '%s': %s", name, e.text) : OK;
+	return err ? call_fail(c, err, "%s", e.text) : OK;
 }
 
 static int info(struct console_call *c, struct store *s, struct snap *sn, struct errmsg *e)
@@ -344,7 +344,7 @@ static int delete_run(struct console_call *c)
 	int err;
 
 	if (snap_name_check(name, &e) != OK)
-		return call_fail(c, ERR_INVAL, "snapshot '%s': %s", name, e.text);
+		return call_fail(c, ERR_INVAL, "%s", e.text);
 	if (!call_confirm(c, "delete snapshot '%s'", name))
 		return ERR_CANCELLED;
 	s = engine_lock(&e);
@@ -352,7 +352,7 @@ static int delete_run(struct console_call *c)
 		return call_fail(c, ERR_NOENT, "%s", e.text);
 	err = snap_delete(s, name, &e);
 	engine_unlock();
-	return err ? call_fail(c, err, "snapshot '%s': %s", name, e.text) : OK;
+	return err ? call_fail(c, err, "%s", e.text) : OK;
 }
 
 CONSOLE_COMMAND(snapshot_delete) = {

@@ -19,11 +19,11 @@ struct chardev {
 	struct list link; /* in the VM's list */
 	char name[32];	  /* the device node's name in the manifest, e.g. "serial0" */
 	struct spinlock lock;
-	uint8_t *backlog;      /* CHARDEV_BACKLOG bytes, circular */
-	uint64_t out_count;    /* bytes ever written by the guest */
-	uint64_t out_read;     /* bytes taken by the reader */
+	uint8_t *backlog;   /* CHARDEV_BACKLOG bytes, circular */
+	uint64_t out_count; /* bytes ever written by the guest */
+	uint64_t out_read;  /* bytes taken by the reader */
 	uint8_t input[CHARDEV_INPUT];
-	struct byte_ring in;   /* towards the guest */
+	struct byte_ring in; /* towards the guest */
 	/* Called without the lock, any context, when input arrives for the guest. */
 	void (*input_ready)(void *ctx);
 	void *input_ctx;
@@ -40,7 +40,7 @@ void chardev_guest_write(struct chardev *c, const void *data, uint32_t len);
 uint32_t chardev_guest_read(struct chardev *c, void *data, uint32_t len);
 uint32_t chardev_guest_pending(struct chardev *c);
 /* Console side. */
-uint32_t chardev_read(struct chardev *c, void *data, uint32_t len);  /* oldest unread first */
+uint32_t chardev_read(struct chardev *c, void *data, uint32_t len); /* oldest unread first */
 uint32_t chardev_write(struct chardev *c, const void *data, uint32_t len);
 void chardev_attach(struct chardev *c, void (*output_ready)(void *), void *ctx); /* NULL detaches */
 

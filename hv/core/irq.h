@@ -21,7 +21,8 @@ struct vcpu;
 #define GSI_COUNT 24
 void irq_line_set(struct vm *vm, unsigned gsi, bool level);
 
-/* A message-signalled interrupt: a write of data to 0xFEExxxxx (SDM volume 3, 11.11). Any context. */
+/* A message-signalled interrupt: a write of data to 0xFEExxxxx (SDM volume 3,
+ * 11.11). Any context. */
 void irq_msi(struct vm *vm, uint64_t address, uint32_t data);
 
 /* Delivery as an ICR or a redirection entry describes it; from the I/O APIC and local APICs. */
@@ -35,8 +36,8 @@ enum delivery_mode {
 	DELIVERY_EXTINT = 7
 };
 struct irq_message {
-	uint32_t dest;	   /* APIC ID or logical destination; 8 bits in xAPIC form, 32 in x2APIC form */
-	bool dest_x2apic;  /* dest is a 32-bit x2APIC destination */
+	uint32_t dest; /* APIC ID or logical destination; 8 bits in xAPIC form, 32 in x2APIC form */
+	bool dest_x2apic; /* dest is a 32-bit x2APIC destination */
 	bool dest_logical;
 	bool level;	   /* trigger mode */
 	bool assert_level; /* false only for INIT de-assert */
@@ -60,7 +61,8 @@ struct irqchip_ops {
 void irq_register_pic(struct vm *vm, const struct irqchip_ops *ops, void *pic);
 void irq_register_ioapic(struct vm *vm, const struct irqchip_ops *ops, void *ioapic);
 
-/* The 8259's INTR output. The boot vCPU takes it as ExtINT through LINT0 (or directly with its APIC disabled). Any context. */
+/* The 8259's INTR output. The boot vCPU takes it as ExtINT through LINT0 (or directly with its APIC
+ * disabled). Any context. */
 void irq_extint_set(struct vm *vm, bool level);
 
 #endif

@@ -357,11 +357,24 @@ static bool take_requests(struct vcpu *v)
 	return true;
 }
 
+/*
+ * The host's XCR0 again. XSETBV exits, but not on QEMU's emulated SVM (7.2),
+ * where the guest writes the register itself: what it wrote is kept as far as
+ * its CPU model goes.
+ */
+static void take_xcr0(struct vcpu *v)
+{
+	uint64_t now = xgetbv(0);
+
+	if (UNLIKELY(now != v->state.xcr0))
+		v->state.xcr0 = (now & v->vm->cpu_model->xcr0_mask) | XSTATE_X87;
+	if (UNLIKELY(now != xstate_host_mask()))
+		xsetbv(0, xstate_host_mask());
+}
+
 /* Enters the guest once; false if a request came first. */
 static bool enter(struct vcpu *v, struct vm_exit *x)
 {
-	bool swap_xcr0;
-
 	irq_disable();
 	__atomic_store_n(&v->in_guest_cpu, (int)cpu_id(), __ATOMIC_SEQ_CST);
 	if (UNLIKELY(__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))) {
@@ -370,12 +383,11 @@ static bool enter(struct vcpu *v, struct vm_exit *x)
 		return false;
 	}
 	inject_events(v);
-	swap_xcr0 = v->state.xcr0 != xstate_host_mask() && v->has_xsave;
-	if (UNLIKELY(swap_xcr0))
+	if (UNLIKELY(v->has_xsave && v->state.xcr0 != xstate_host_mask()))
 		xsetbv(0, v->state.xcr0);
 	virt->run(v, x);
-	if (UNLIKELY(swap_xcr0))
-		xsetbv(0, xstate_host_mask());
+	if (v->has_xsave)
+		take_xcr0(v);
 	__atomic_store_n(&v->in_guest_cpu, -1, __ATOMIC_RELEASE);
 	irq_enable(); /* the interrupt that ended the run, if any, comes now */
 	return true;

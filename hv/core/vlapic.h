@@ -74,7 +74,8 @@ void vlapic_init(struct vlapic *l, struct vcpu *v);
 /* Power-on or INIT (INIT keeps the APIC ID and the base address). */
 void vlapic_reset(struct vlapic *l, bool init);
 
-/* MMIO page: offset 0..0xfff. OK, or ERR_INVAL in x2APIC or disabled mode (not an APIC access then). */
+/* MMIO page: offset 0..0xfff. OK, or ERR_INVAL in x2APIC or disabled mode (not an APIC access
+ * then). */
 int vlapic_mmio_read(struct vlapic *l, uint32_t offset, unsigned len, uint64_t *value);
 int vlapic_mmio_write(struct vlapic *l, uint32_t offset, unsigned len, uint64_t value);
 /* MSRs 0x800..0x8ff, IA32_APIC_BASE, IA32_TSC_DEADLINE. ERR_INVAL: inject #GP(0). */
@@ -93,7 +94,8 @@ void vlapic_set_tpr(struct vlapic *l, uint8_t tpr);
  */
 #define VLAPIC_EXTINT 256
 int vlapic_pending(struct vlapic *l);
-/* Moves the vector from IRR to ISR (or does the 8259's INTA cycle); returns the vector to inject. */
+/* Moves the vector from IRR to ISR (or does the 8259's INTA cycle); returns the vector to
+ * inject. */
 uint8_t vlapic_accept(struct vlapic *l, int pending);
 /* Puts a vector back that was accepted but could not be injected after all. */
 void vlapic_unaccept(struct vlapic *l, uint8_t vector);

@@ -26,22 +26,22 @@ enum lock_rank {
 	RANK_PIC,
 	RANK_VLAPIC,
 	RANK_CHARDEV,
-	RANK_MANAGER,	/* what guests ask of their machine */
-	RANK_VCPU,	/* a vCPU's request and halt state */
-	RANK_VCLOCK, /* a VM's timers */
-	RANK_DRV,	/* a host driver's queue */
+	RANK_MANAGER,	 /* what guests ask of their machine */
+	RANK_VCPU,	 /* a vCPU's request and halt state */
+	RANK_VCLOCK,	 /* a VM's timers */
+	RANK_DRV,	 /* a host driver's queue */
 	RANK_PCI_CONFIG, /* the host's PCI configuration ports */
 	RANK_BLOCK_QUEUE,
-	RANK_MUTEX,	/* mutex internals */
-	RANK_WAIT,	/* wait queues */
-	RANK_TIMER,	/* a CPU's timer queue */
-	RANK_SCHED,	/* a CPU's run queue */
-	RANK_ASPACE,	/* the hypervisor's page tables, which take frames */
+	RANK_MUTEX,  /* mutex internals */
+	RANK_WAIT,   /* wait queues */
+	RANK_TIMER,  /* a CPU's timer queue */
+	RANK_SCHED,  /* a CPU's run queue */
+	RANK_ASPACE, /* the hypervisor's page tables, which take frames */
 	RANK_HEAP,
 	RANK_FRAMES,
 	RANK_IRQ, /* the host's interrupt vectors and I/O APICs */
 	RANK_LOG,
-	RANK_SCREEN,	/* the console's screen; log lines come from under any lock */
+	RANK_SCREEN, /* the console's screen; log lines come from under any lock */
 	RANK_UART,
 };
 

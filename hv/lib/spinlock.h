@@ -14,7 +14,10 @@ struct spinlock {
 	uint16_t rank; /* enum lock_rank */
 };
 
-#define SPINLOCK_INIT(r) {0, 0, (r)}
+#define SPINLOCK_INIT(r)                                                                           \
+	{                                                                                          \
+		0, 0, (r)                                                                          \
+	}
 
 static inline void spinlock_init(struct spinlock *l, enum lock_rank rank)
 {

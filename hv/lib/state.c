@@ -46,7 +46,7 @@ static bool name_ok(const char *name, size_t len)
 	return true;
 }
 
-/* --- writing ------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------- */
 
 void sw_init(struct state_writer *w, void *(*grow)(void *, size_t, size_t))
 {
@@ -376,7 +376,7 @@ int sw_encode(struct state_writer *w, void **out, size_t *size, struct errmsg *e
 	return OK;
 }
 
-/* --- checking ------------------------------------------------------------------- */
+/* --- checking ------------------------------------------------------------------------ */
 
 /* "vcpus/cpu@0" of a node, for a message. */
 static const char *node_path(const void *fdt, int node, char *buf, size_t size)
@@ -481,7 +481,7 @@ int sr_check_tree(const void *fdt, size_t size, struct errmsg *e)
 	return err;
 }
 
-/* --- reading ---------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------- */
 
 /* The child with exactly this name ("cpu" does not find "cpu@0", as libfdt's lookup would). */
 static int find_child(const void *fdt, int parent, const char *name, size_t len)

@@ -34,7 +34,8 @@ struct state_field {
 };
 
 enum state_field_flag {
-	STATE_OPTIONAL = 1 << 0, /* absent: the struct keeps its reset value (fields newer than version 1) */
+	/* absent: the struct keeps its reset value (fields newer than version 1) */
+	STATE_OPTIONAL = 1 << 0,
 };
 
 #define STATE_FIELD_(T, m, nm, cnt, mx, d)                                                         \
@@ -45,8 +46,11 @@ enum state_field_flag {
 /* A scalar or, with STATE_ARRAY, an array member of struct T; max bounds every element. */
 #define STATE_INT(T, m, nm, mx, d)	  STATE_FIELD_(T, m, nm, 1, mx, d)
 #define STATE_ARRAY(T, m, nm, cnt, mx, d) STATE_FIELD_(T, m, nm, cnt, mx, d)
-#define STATE_END			  {.name = NULL}
-#define STATE_ANY			  UINT64_MAX
+#define STATE_END                                                                                  \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
+#define STATE_ANY UINT64_MAX
 
 /*
  * A tree under construction (the root node is there from the start: it is neither
@@ -58,8 +62,8 @@ enum state_field_flag {
 struct state_writer {
 	uint8_t *buf;
 	size_t len, cap;
-	size_t max;   /* ERR_RANGE beyond */
-	int err;      /* first error; later calls do nothing */
+	size_t max; /* ERR_RANGE beyond */
+	int err;    /* first error; later calls do nothing */
 	void *(*grow)(void *old, size_t old_size, size_t new_size); /* NULL on failure, old kept */
 };
 
@@ -72,7 +76,8 @@ void sw_string(struct state_writer *w, const char *name, const char *s);
 void sw_bytes(struct state_writer *w, const char *name, const void *p, size_t n);
 /* All fields of the table, from the struct at state. */
 void sw_fields(struct state_writer *w, const struct state_field *fields, const void *state);
-/* Copies a node of another, already checked, device tree with all below it; of a root, the content only. */
+/* Copies a node of another, already checked, device tree with all below it; of a root, the content
+ * only. */
 void sw_fdt_subtree(struct state_writer *w, const void *fdt, int node);
 /*
  * Encodes all that was written as a flattened device tree (libfdt); *out comes from
@@ -98,7 +103,8 @@ int sr_u32(const struct state_node *n, const char *name, uint32_t *out, struct e
 int sr_u64(const struct state_node *n, const char *name, uint64_t *out, struct errmsg *e);
 /* A NUL-terminated string inside the tree; checked for termination, length < 256, printable. */
 int sr_string(const struct state_node *n, const char *name, const char **out, struct errmsg *e);
-int sr_bytes(const struct state_node *n, const char *name, const void **out, size_t *len, struct errmsg *e);
+int sr_bytes(
+    const struct state_node *n, const char *name, const void **out, size_t *len, struct errmsg *e);
 /*
  * Decodes all fields of the table into the zeroed struct at state. Refuses a
  * missing property, a wrong length, an element above its maximum, and any

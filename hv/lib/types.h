@@ -38,15 +38,15 @@ static inline hpa_t hpa_add(hpa_t h, uint64_t n)
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE  (1ULL << PAGE_SHIFT)
-#define SIZE_2M    (2 * MIB)
-#define SIZE_1G    GIB
+#define SIZE_2M	   (2 * MIB)
+#define SIZE_1G	   GIB
 
-#define ARRAY_LEN(a)	 (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)		 (1ULL << (n))
-#define ALIGN_UP(x, a)	 (((x) + ((a)-1)) & ~((a)-1))
-#define ALIGN_DOWN(x, a) ((x) & ~((a)-1))
-#define MIN(a, b)	 ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	 ((a) > (b) ? (a) : (b))
+#define ARRAY_LEN(a)			(sizeof(a) / sizeof((a)[0]))
+#define BIT(n)				(1ULL << (n))
+#define ALIGN_UP(x, a)			(((x) + ((a)-1)) & ~((a)-1))
+#define ALIGN_DOWN(x, a)		((x) & ~((a)-1))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Virtual ranges outside the direct map: device memory, and stacks with a guard page. */
+#include <string.h>
 #include "hv/mm/aspace.h"
 #include "hv/lib/bitmap.h"
 #include "hv/lib/log.h"
@@ -113,6 +114,8 @@ void *stack_alloc(size_t size)
 	for (at = top; at > top - size; at -= PAGE_SIZE) {
 		hpa_t p = frames_alloc(0);
 
+		if (p.a)
+			memset(phys_to_virt(p), 0, PAGE_SIZE);
 		if (p.a && aspace_map(at - PAGE_SIZE, p, PAGE_SIZE, ASPACE_W) == OK)
 			continue;
 		if (p.a)

@@ -34,7 +34,7 @@ static uint64_t name_hash(const char *name)
 	return h & ~0xffULL;
 }
 
-/* --- records --------------------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------------------- */
 
 static uint32_t catalog_encode(const struct snap_info *i, uint8_t *p)
 {
@@ -177,8 +177,7 @@ int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg 
 	return OK;
 }
 
-/* --- appearing and going -------------------------------------------------------------------------
- */
+/* --- appearing and going ------------------------------------------------------------- */
 
 static bool is_open(struct store *s, uint64_t state_object)
 {
@@ -260,7 +259,7 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 {
 	uint8_t rec[SN_STRINGS + 2 * STORE_NAME_MAX];
 	uint32_t len = catalog_encode(info, rec);
-	struct snap_info old;
+	struct snap_info old = {.ndisks = 0};
 	struct store_key key;
 	bool orphan[2] = {false, false}, replaces;
 	int err = store_may_change(s, false, e);
@@ -318,8 +317,7 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 		   : OK;
 }
 
-/* --- listing
- * ------------------------------------------------------------------------------------------ */
+/* --- listing ------------------------------------------------------------------------- */
 
 struct list_entry {
 	uint64_t created, key;

@@ -14,6 +14,7 @@
 
 static struct mutex lock; /* protects the store: one caller at a time */
 static struct store *store;
+static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
 
 struct store *engine_lock(struct errmsg *e)
@@ -24,11 +25,6 @@ struct store *engine_lock(struct errmsg *e)
 	err_set(e, ERR_NOENT, "%s", why_not.text);
 	mutex_unlock(&lock);
 	return NULL;
-}
-
-void engine_unlock(void)
-{
-	mutex_unlock(&lock);
 }
 
 static struct blk_dev *find_partition(void)
@@ -71,6 +67,37 @@ static int open_store(struct blk_dev *d, struct errmsg *e)
 	return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
 }
 
+/* After an error of the disk in the middle of a commit only opening anew tells what is on it. */
+static void reopen_if_broken(void)
+{
+	struct store_stat st;
+
+	store_stat(store, &st);
+	if (st.writable)
+		return;
+	log_warn("snapshot store: opening it again after an error");
+	store_close(store);
+	store = NULL;
+	if (open_store(partition, &why_not))
+		log_error("snapshot store: %s", why_not.text);
+}
+
+void engine_unlock(void)
+{
+	reopen_if_broken();
+	mutex_unlock(&lock);
+}
+
+/* Every message of a failed save or restore begins with the snapshot's name. */
+int engine_error(const char *name, int err, struct errmsg *e)
+{
+	static const char start[] = "snapshot '";
+
+	if (err && strncmp(e->text, start, sizeof(start) - 1) != 0)
+		err_prefix(e, err, "snapshot '%s'", name);
+	return err;
+}
+
 /* Before a guest's first write after a boot or a save (see virtio_blk.h). */
 static int first_write(struct vm *vm, struct blk_dev *backend)
 {
@@ -91,15 +118,14 @@ static int first_write(struct vm *vm, struct blk_dev *backend)
 
 void engine_init(void)
 {
-	struct blk_dev *d = find_partition();
-
+	partition = find_partition();
 	mutex_init(&lock, RANK_STORE);
-	if (!d)
+	if (!partition)
 		err_set(&why_not, ERR_NOENT,
 		    "no snapshot store: no disk has a partition of type %s; make one with "
 		    "tools/mkimage or sgdisk",
 		    GUID_STORE_TEXT);
-	else if (open_store(d, &why_not))
+	else if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
 	virtio_blk_before_first_write = first_write;
 }

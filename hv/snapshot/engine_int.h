@@ -5,6 +5,8 @@
 
 #include "hv/snapshot/engine.h"
 
+/* Returns err, with the snapshot's name before the message if it is not there yet. */
+int engine_error(const char *name, int err, struct errmsg *e);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
 /* Commits that the machine is frozen, or lives; the store is locked. */

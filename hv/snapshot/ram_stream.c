@@ -22,7 +22,7 @@ static void info_add(struct store_object_info *o, const struct store_extent *x)
 	o->index_crc = store_index_crc(o->index_crc, x);
 }
 
-/* --- writing --------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------- */
 
 int stream_begin(struct stream_writer *w, struct store *s, uint32_t kind, struct errmsg *e)
 {
@@ -178,7 +178,7 @@ int stream_finish(struct stream_writer *w, uint64_t size, struct errmsg *e)
 	return store_object_set(w->store, w->object, &w->info, e);
 }
 
-/* --- reading ---------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------- */
 
 int stream_open(
     struct stream_reader *r, struct store *s, uint64_t object, uint32_t kind, struct errmsg *e)

@@ -49,7 +49,7 @@ void stream_end(struct stream_writer *w);
 /* stream_end() and removes the object, if there is one. */
 void stream_abort(struct stream_writer *w);
 
-/* --- reading -------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------- */
 
 struct stream_read_slot {
 	uint8_t *buf;

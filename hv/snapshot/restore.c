@@ -223,5 +223,5 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	} else if (was_running && vm_resume(old, &ignored)) {
 		log_error("vm '%s': %s", r.name, ignored.text);
 	}
-	return err ? err_prefix(e, err, "snapshot '%s'", name) : OK;
+	return engine_error(name, err, e);
 }

@@ -238,5 +238,5 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress
 	mutex_lock(&vm->lock);
 	err = save_locked(&sv, name, out, e);
 	mutex_unlock(&vm->lock);
-	return err ? err_prefix(e, err, "snapshot '%s'", name) : OK;
+	return engine_error(name, err, e);
 }

@@ -10,7 +10,7 @@
 #include "hv/mm/mm.h"
 #include "hv/snapshot/snap_int.h"
 
-/* --- saving ------------------------------------------------------------------------------ */
+/* --- saving -------------------------------------------------------------------------- */
 
 struct snap_writer {
 	struct store *store;
@@ -148,7 +148,7 @@ int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct err
 	return OK;
 }
 
-/* --- reading --------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------- */
 
 void snap_close(struct snap *sn)
 {

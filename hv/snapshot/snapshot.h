@@ -48,7 +48,7 @@ struct snap_disk {
 /* OK if the name may be given to a snapshot; ERR_INVAL with the reason. */
 int snap_name_check(const char *name, struct errmsg *e) MUST_CHECK;
 
-/* --- saving ----------------------------------------------------------------------------- */
+/* --- saving -------------------------------------------------------------------------- */
 
 struct snap_writer;
 
@@ -75,7 +75,7 @@ int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct err
 /* Leaves the store as if the saving had not begun. NULL is allowed. */
 void snap_writer_abort(struct snap_writer *w);
 
-/* --- reading ------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------- */
 
 struct snap;
 
@@ -109,7 +109,7 @@ int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST
 int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint64_t total),
     void *ctx, struct errmsg *e) MUST_CHECK;
 
-/* --- the catalog ------------------------------------------------------------------------------ */
+/* --- the catalog --------------------------------------------------------------------- */
 
 /*
  * Calls fn for every snapshot, the oldest first; it must not change the store. A damaged record

@@ -9,7 +9,7 @@
 #include "hv/mm/mm.h"
 #include "hv/snapshot/store_int.h"
 
-/* --- I/O ------------------------------------------------------------------------------- */
+/* --- I/O ----------------------------------------------------------------------------- */
 
 static int io_error(int err, const char *what, uint64_t block, struct errmsg *e)
 {
@@ -57,7 +57,7 @@ static int store_flush(struct store *s, struct errmsg *e)
 	return err ? err_set(e, err, "store: flushing: %s", error_text(err)) : OK;
 }
 
-/* --- superblocks --------------------------------------------------------------------------- */
+/* --- superblocks --------------------------------------------------------------------- */
 
 static void super_encode(const struct store *s, uint8_t *p)
 {
@@ -153,8 +153,7 @@ static int super_decode(struct store *s, const uint8_t *p, struct errmsg *e)
 	return OK;
 }
 
-/* --- formatting, opening, closing ----------------------------------------------------------------
- */
+/* --- formatting, opening, closing ---------------------------------------------------- */
 
 static struct store *store_new(const struct store_io *io)
 {
@@ -293,8 +292,7 @@ void store_stat(const struct store *s, struct store_stat *out)
 	str_copy(out->note, sizeof(out->note), s->note);
 }
 
-/* --- changes
- * ------------------------------------------------------------------------------------------ */
+/* --- changes ------------------------------------------------------------------------- */
 
 int store_may_change(struct store *s, bool deleting, struct errmsg *e)
 {
@@ -390,8 +388,7 @@ int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e)
 	    (unsigned long long)(s->nblocks * STORE_BLOCK / MIB));
 }
 
-/* --- disk write epochs
- * ------------------------------------------------------------------------------------ */
+/* --- disk write epochs --------------------------------------------------------------- */
 
 struct epoch_search {
 	const uint8_t *guid;

@@ -19,7 +19,7 @@
 #include "hv/lib/types.h"
 #include "hv/snapshot/store_format.h"
 
-/* --- what lies under a store ---------------------------------------------------- */
+/* --- what lies under a store --------------------------------------------------------- */
 
 #define STORE_IO_DEPTH 8 /* requests that a stream keeps in flight */
 
@@ -46,7 +46,7 @@ struct store_io {
 	void *ctx;
 };
 
-/* --- a store ---------------------------------------------------------------------- */
+/* --- a store ------------------------------------------------------------------------- */
 
 struct store;
 
@@ -96,7 +96,7 @@ int store_epoch_get(
 int store_epoch_bump(
     struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e) MUST_CHECK;
 
-/* --- objects: sparse byte arrays made of extents --------------------------------------- */
+/* --- objects: sparse byte arrays made of extents ------------------------------------- */
 
 struct store_run {
 	uint64_t block;
@@ -147,7 +147,7 @@ uint32_t store_index_crc(uint32_t crc, const struct store_extent *x);
 /* Commits if so much has gathered in memory that it should be written. Between any two calls. */
 int store_breathe(struct store *s, struct errmsg *e) MUST_CHECK;
 
-/* --- block I/O for the data of extents ------------------------------------------------------- */
+/* --- block I/O for the data of extents ----------------------------------------------- */
 
 int store_read_blocks(
     struct store *s, uint64_t block, void *buf, uint32_t n, struct errmsg *e) MUST_CHECK;
@@ -156,7 +156,7 @@ int store_write_blocks(
 void store_submit(struct store *s, struct store_req *r);
 int store_wait(struct store *s, struct store_req *r, struct errmsg *e);
 
-/* --- checking --------------------------------------------------------------------------------- */
+/* --- checking ------------------------------------------------------------------------ */
 
 struct store_check_result {
 	uint64_t snapshots, objects, orphans, extents, data_blocks, meta_blocks, free_blocks;

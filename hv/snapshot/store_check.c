@@ -55,7 +55,7 @@ static int on_node(void *ctx, uint64_t block, struct errmsg *e)
 	return err ? err : count_refs(c, block, 1, e);
 }
 
-/* --- records -------------------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------------------- */
 
 /* The object that just passed: its totals, if it is complete, and that somebody knows of it. */
 static int object_done(struct check *c, struct errmsg *e)
@@ -202,8 +202,7 @@ static int on_item(
 	    (unsigned long long)k->object);
 }
 
-/* --- the map ------------------------------------------------------------------------------------
- */
+/* --- the map ------------------------------------------------------------------------- */
 
 static int check_group(struct check *c, uint64_t group, struct errmsg *e)
 {

@@ -15,7 +15,7 @@ static struct store_key object_key(uint64_t id)
 	return (struct store_key){id, REC_OBJECT, 0};
 }
 
-/* --- objects ---------------------------------------------------------------------------- */
+/* --- objects ------------------------------------------------------------------------- */
 
 static void object_encode(const struct store_object_info *o, uint8_t p[OB_BYTES])
 {
@@ -100,7 +100,7 @@ int store_object_set(
 	return tree_update(s, &key, rec, OB_BYTES, e);
 }
 
-/* --- extents ------------------------------------------------------------------------------- */
+/* --- extents ------------------------------------------------------------------------- */
 
 static const char *extent_fault(const struct store *s, const struct store_extent *x)
 {
@@ -248,7 +248,7 @@ int store_extent_next(
 	return extent_decode(s, &key, data, len, out, e);
 }
 
-/* --- removal ---------------------------------------------------------------------------------- */
+/* --- removal ------------------------------------------------------------------------- */
 
 /* Removes an extent's record and the references that it held. */
 static int extent_remove(

@@ -271,7 +271,7 @@ static void map_account(struct store *s, uint64_t group, int64_t delta)
 	s->map_root.free += (uint64_t)delta;
 }
 
-/* --- allocation -------------------------------------------------------------------- */
+/* --- allocation ---------------------------------------------------------------------- */
 
 /* The first group >= *group below this node with a free block; false if there is none. */
 static int find_group(
@@ -388,7 +388,7 @@ int map_alloc(struct store *s, uint64_t *goal, uint32_t want, uint64_t *block, u
 	return err_set(e, ERR_NOSPACE, "store: full");
 }
 
-/* --- releasing ------------------------------------------------------------------------ */
+/* --- releasing ----------------------------------------------------------------------- */
 
 int map_prepare_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e)
 {
@@ -446,7 +446,7 @@ int map_group(struct store *s, uint64_t group, const uint8_t **counts, struct er
 	return err;
 }
 
-/* --- commit ------------------------------------------------------------------------------ */
+/* --- commit -------------------------------------------------------------------------- */
 
 static int flush_node(struct store *s, struct node *n, struct errmsg *e)
 {

@@ -10,189 +10,11 @@
  */
 #include <string.h>
 
-#include "hv/snapshot/store_int.h"
+#include "hv/snapshot/store_node.h"
 
 static const struct store_key key_min = {0, 0, 0};
 
-int key_cmp(const struct store_key *a, const struct store_key *b)
-{
-	if (a->object != b->object)
-		return a->object < b->object ? -1 : 1;
-	if (a->type != b->type)
-		return a->type < b->type ? -1 : 1;
-	if (a->offset != b->offset)
-		return a->offset < b->offset ? -1 : 1;
-	return 0;
-}
-
-/* --- one node ------------------------------------------------------------------------ */
-
-static uint32_t node_items(const struct node *n)
-{
-	return get_le32(n->buf + MH_ITEMS);
-}
-
-static uint8_t *slot_at(const struct node *n, uint32_t i)
-{
-	return n->buf + MH_BYTES + i * SLOT_BYTES;
-}
-
-static struct store_key key_at(const struct node *n, uint32_t i)
-{
-	const uint8_t *p = slot_at(n, i);
-
-	return (struct store_key){.object = get_le64(p + SLOT_OBJECT),
-	    .type = get_le32(p + SLOT_TYPE),
-	    .offset = get_le64(p + SLOT_OFFSET)};
-}
-
-static void set_key(struct node *n, uint32_t i, const struct store_key *k)
-{
-	uint8_t *p = slot_at(n, i);
-
-	put_le64(p + SLOT_OBJECT, k->object);
-	put_le32(p + SLOT_TYPE, k->type);
-	put_le64(p + SLOT_OFFSET, k->offset);
-}
-
-static uint32_t data_off(const struct node *n, uint32_t i)
-{
-	return get_le16(slot_at(n, i) + SLOT_DATA_OFF);
-}
-
-static uint32_t data_len(const struct node *n, uint32_t i)
-{
-	return get_le16(slot_at(n, i) + SLOT_DATA_LEN);
-}
-
-static uint8_t *data_at(const struct node *n, uint32_t i)
-{
-	return n->buf + data_off(n, i);
-}
-
-/* Where the data of the last item begin. */
-static uint32_t data_low(const struct node *n)
-{
-	uint32_t items = node_items(n);
-
-	return items ? data_off(n, items - 1) : STORE_BLOCK;
-}
-
-static uint32_t node_used(const struct node *n)
-{
-	return node_items(n) * SLOT_BYTES + STORE_BLOCK - data_low(n);
-}
-
-static bool node_fits(const struct node *n, uint32_t len)
-{
-	return node_used(n) + SLOT_BYTES + len <= NODE_ROOM;
-}
-
-/* The first item with a key >= k. */
-static uint32_t lower(const struct node *n, const struct store_key *k)
-{
-	uint32_t lo = 0, hi = node_items(n);
-
-	while (lo < hi) {
-		uint32_t mid = (lo + hi) / 2;
-		struct store_key m = key_at(n, mid);
-
-		if (key_cmp(&m, k) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
-/* Of an inner node: the child in whose range k lies. */
-static uint32_t child_index(const struct node *n, const struct store_key *k)
-{
-	uint32_t i = lower(n, k);
-
-	if (i < node_items(n)) {
-		struct store_key at = key_at(n, i);
-
-		if (key_cmp(&at, k) == 0)
-			return i;
-	}
-	return i ? i - 1 : 0;
-}
-
-/* Moves the data of items i.. by delta bytes (the room is there) and their offsets with them. */
-static void shift_data(struct node *n, uint32_t i, int32_t delta)
-{
-	uint32_t items = node_items(n), low = data_low(n);
-	uint32_t high = i ? data_off(n, i - 1) : STORE_BLOCK;
-
-	memmove(n->buf + (int32_t)low + delta, n->buf + low, high - low);
-	for (; i < items; i++)
-		put_le16(
-		    slot_at(n, i) + SLOT_DATA_OFF, (uint16_t)((int32_t)data_off(n, i) + delta));
-}
-
-/* Puts an item at place i; the caller has seen that it fits. */
-static void item_insert(
-    struct node *n, uint32_t i, const struct store_key *k, const void *data, uint32_t len)
-{
-	uint32_t items = node_items(n);
-	uint32_t off = (i ? data_off(n, i - 1) : STORE_BLOCK) - len;
-
-	shift_data(n, i, -(int32_t)len);
-	memmove(slot_at(n, i + 1), slot_at(n, i), (items - i) * SLOT_BYTES);
-	memset(slot_at(n, i), 0, SLOT_BYTES);
-	put_le32(n->buf + MH_ITEMS, items + 1);
-	set_key(n, i, k);
-	put_le16(slot_at(n, i) + SLOT_DATA_OFF, (uint16_t)off);
-	put_le16(slot_at(n, i) + SLOT_DATA_LEN, (uint16_t)len);
-	if (len)
-		memcpy(n->buf + off, data, len);
-}
-
-static void clear_gap(struct node *n)
-{
-	uint32_t end = MH_BYTES + node_items(n) * SLOT_BYTES;
-
-	memset(n->buf + end, 0, data_low(n) - end);
-}
-
-static void item_remove(struct node *n, uint32_t i)
-{
-	uint32_t items = node_items(n);
-
-	shift_data(n, i + 1, (int32_t)data_len(n, i));
-	memmove(slot_at(n, i), slot_at(n, i + 1), (items - i - 1) * SLOT_BYTES);
-	put_le32(n->buf + MH_ITEMS, items - 1);
-	clear_gap(n);
-}
-
-static void item_copy(struct node *to, uint32_t ti, const struct node *from, uint32_t fi)
-{
-	struct store_key k = key_at(from, fi);
-
-	item_insert(to, ti, &k, data_at(from, fi), data_len(from, fi));
-}
-
-/* --- pointers --------------------------------------------------------------------------- */
-
-static struct store_ptr ptr_at(const struct node *n, uint32_t i)
-{
-	const uint8_t *p = data_at(n, i);
-
-	return (struct store_ptr){.block = get_le64(p + PTR_BLOCK),
-	    .gen = get_le64(p + PTR_GENERATION),
-	    .crc = get_le32(p + PTR_CRC)};
-}
-
-static void ptr_encode(uint8_t p[PTR_BYTES], const struct store_ptr *ptr)
-{
-	memset(p, 0, PTR_BYTES);
-	put_le64(p + PTR_BLOCK, ptr->block);
-	put_le64(p + PTR_GENERATION, ptr->gen);
-	put_le32(p + PTR_CRC, ptr->crc);
-}
-
-/* --- reaching nodes ------------------------------------------------------------------------ */
+/* --- reaching nodes ------------------------------------------------------------------ */
 
 /* A node on a path: where it was found and what its keys must keep to. */
 struct place {
@@ -207,40 +29,6 @@ struct path {
 	struct place at[STORE_TREE_LEVELS + 1]; /* at[0]: the root */
 	unsigned depth;				/* of the leaf */
 };
-
-/* The shape of a node just read: slots and data exactly as item_insert() lays them. */
-static const char *node_fault(struct store *s, const struct node *n, unsigned level)
-{
-	uint32_t items = node_items(n), low = STORE_BLOCK;
-
-	if (items > NODE_ROOM / SLOT_BYTES)
-		return "too many items";
-	for (uint32_t i = 0; i < items; i++) {
-		struct store_key k = key_at(n, i);
-
-		if (data_len(n, i) > NODE_ITEM_MAX || data_len(n, i) > low)
-			return "an item is too long";
-		low -= data_len(n, i);
-		if (data_off(n, i) != low || low < MH_BYTES + items * SLOT_BYTES)
-			return "items overlap";
-		if (i) {
-			struct store_key before = key_at(n, i - 1);
-
-			if (key_cmp(&before, &k) >= 0)
-				return "keys out of order";
-		}
-		if (level) {
-			struct store_ptr p;
-
-			if (data_len(n, i) != PTR_BYTES)
-				return "a pointer has the wrong length";
-			p = ptr_at(n, i);
-			if (!map_run_ok(s, p.block, 1) || p.gen == 0 || p.gen > s->generation)
-				return "a pointer leads outside";
-		}
-	}
-	return NULL;
-}
 
 /* That the node's keys lie within what its place allows. */
 static const char *place_fault(const struct place *p, unsigned level, bool is_root)
@@ -325,11 +113,11 @@ static int descend(struct store *s, const struct store_key *k, struct path *path
 	for (path->depth = 0; !err && path->at[path->depth].n->level; path->depth++) {
 		struct place *p = &path->at[path->depth];
 
-		p->index = child_index(p->n, k);
+		p->index = node_child(p->n, k);
 		err = reach_child(s, p, p + 1, e);
 	}
 	if (!err)
-		path->at[path->depth].index = lower(path->at[path->depth].n, k);
+		path->at[path->depth].index = node_lower(path->at[path->depth].n, k);
 	return err;
 }
 
@@ -394,8 +182,7 @@ int tree_find_hashed(struct store *s, struct store_key *key,
 		   : err_set(e, ERR_FULL, "store: too many records of one hash");
 }
 
-/* --- copy on write ------------------------------------------------------------------------------
- */
+/* --- copy on write ------------------------------------------------------------------- */
 
 static int block_alloc(struct store *s, uint64_t *block, struct errmsg *e)
 {
@@ -473,8 +260,7 @@ static int descend_own(
 	return err;
 }
 
-/* --- insertion
- * ------------------------------------------------------------------------------------- */
+/* --- insertion ----------------------------------------------------------------------- */
 
 /*
  * How many items stay in the left half when an item of len bytes is to go to place at:
@@ -521,8 +307,7 @@ static int split(struct store *s, struct place *parent, struct node *n, uint32_t
 		return err;
 	for (uint32_t i = keep; i < items; i++)
 		item_copy(right, i - keep, n, i);
-	put_le32(n->buf + MH_ITEMS, keep);
-	clear_gap(n);
+	items_cut(n, keep);
 	ptr.block = right->id;
 	ptr_encode(raw, &ptr);
 	item_insert(parent->n, parent->index + 1, &first, raw, PTR_BYTES);
@@ -634,8 +419,7 @@ int tree_update(
 	return OK;
 }
 
-/* --- deletion
- * ------------------------------------------------------------------------------------------ */
+/* --- deletion ------------------------------------------------------------------------ */
 
 /*
  * Joins the thin node at parent->index with a neighbour if both fit in one. Failing to read or
@@ -735,8 +519,7 @@ int tree_delete(struct store *s, const struct store_key *key, struct errmsg *e)
 	return err;
 }
 
-/* --- creation, commit, walking
- * ------------------------------------------------------------------------- */
+/* --- creation, commit, walking ------------------------------------------------------- */
 
 int tree_create(struct store *s, struct errmsg *e)
 {

@@ -68,7 +68,7 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0", clock=True):
+                    cmdline="console=ttyS0 quiet", clock=True):
     """The demonstration guest, or a variant of it."""
     devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
@@ -91,9 +91,9 @@ def debian_payloads():
 
 
 def guest_kernel():
-    found = sorted((ROOT / ".cache/guest/boot").glob("vmlinuz-*"))
-    check(found, "no guest kernel in .cache/guest: run tools/setup")
-    return found[-1]
+    kernel = ROOT / ".cache/guest/vmlinuz"
+    check(kernel.exists(), "no guest kernel in .cache/guest: run tools/setup")
+    return kernel
 
 
 class Machine:
@@ -246,12 +246,12 @@ class Machine:
 
     def shell(self, line, timeout=60, prompt=r"debian# "):
         """Attached: one command in the guest's shell; returns its output."""
-        marker = f"end-{time.monotonic_ns() % 1000000}"
+        # quotes in the middle: the echo of the command itself does not match
+        tag = f"{time.monotonic_ns() % 1000000:06d}"
         self.buffer = ""
-        self.send(f"{line}; echo {marker[:4]}''{marker[4:]}\r")
-        m = self.expect(r"(.*?)" + marker + r"\s*" + prompt, timeout)
-        text = m.group(1).replace("\r", "")
-        return text.split("\n", 1)[1].strip("\n") if "\n" in text else ""
+        self.send(f"echo beg''in-{tag}; {line}; echo en''d-{tag}\r")
+        m = self.expect(rf"begin-{tag}\r*\n(.*?)end-{tag}\s*" + prompt, timeout)
+        return ANSI.sub("", m.group(1)).replace("\r", "").strip("\n")
 
     def poweroff(self):
         self.send("host poweroff --yes\r")

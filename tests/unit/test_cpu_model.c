@@ -95,8 +95,8 @@ static void mixes_in_what_is_the_vcpus(void **state)
 
 static void leaves_out_of_range_are_zero(void **state)
 {
-	static const uint32_t leaves[] = {
-	    0x2f, 0x30, 0x1000, 0x3fffffff, 0x4000002f, 0x80000009, 0x8000ffff, 0xc0000000, 0xffffffff};
+	static const uint32_t leaves[] = {0x2f, 0x30, 0x1000, 0x3fffffff, 0x4000002f, 0x80000009,
+	    0x8000ffff, 0xc0000000, 0xffffffff};
 	static struct cpu_model m;
 	struct cpuid_dynamic dyn = {0};
 

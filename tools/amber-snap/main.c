@@ -36,7 +36,7 @@ struct command {
 	const char *usage, *help;
 };
 
-/* --- progress and results ---------------------------------------------------------------- */
+/* --- progress and results ------------------------------------------------------------ */
 
 static bool show_progress(void *ctx, uint64_t done, uint64_t total)
 {
@@ -72,7 +72,7 @@ static void json_id(const char *key, const uint8_t id[16])
 	putchar('"');
 }
 
-/* --- list ------------------------------------------------------------------------------------ */
+/* --- list ---------------------------------------------------------------------------- */
 
 struct listing {
 	struct call *c;
@@ -154,8 +154,7 @@ static int run_list(struct call *c)
 	return err;
 }
 
-/* --- show ---------------------------------------------------------------------------------------
- */
+/* --- show ---------------------------------------------------------------------------- */
 
 static int show_json(const struct snap_info *info, const void *fdt)
 {
@@ -199,8 +198,7 @@ static int run_show(struct call *c)
 	return err;
 }
 
-/* --- verify, check
- * ---------------------------------------------------------------------------------- */
+/* --- verify, check ------------------------------------------------------------------- */
 
 static int verify_one(struct call *c, const char *name)
 {
@@ -311,8 +309,7 @@ static int run_check(struct call *c)
 	return OK;
 }
 
-/* --- export, import, delete, format
- * ------------------------------------------------------------------ */
+/* --- export, import, delete, format -------------------------------------------------- */
 
 static int random_uuid(uint8_t uuid[16], struct errmsg *e)
 {
@@ -430,8 +427,7 @@ static int run_format(struct call *c)
 	return err ? err : done(c, "%s: formatted", c->image_path);
 }
 
-/* --- the command line
- * -------------------------------------------------------------------------------------- */
+/* --- the command line ---------------------------------------------------------------- */
 
 static const struct command commands[] = {
     {"list", 0, 0, IMAGE_READ, run_list, "", "the snapshots, the oldest first"},
