@@ -34,7 +34,7 @@ HV_CFLAGS := $(COMMON) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red
 	-fno-strict-aliasing -fno-common -fstack-protector-strong -mstack-protector-guard=tls \
 	-mstack-protector-guard-reg=fs -mstack-protector-guard-offset=40 \
 	-fno-delete-null-pointer-checks -fcf-protection=none -ffunction-sections -fdata-sections \
-	-DAMBER_VERSION='"$(VERSION)"' -DAMBER_COMMIT='"$(COMMIT)"'
+	-DAMBER_VERSION='"$(VERSION)"'
 ifeq ($(DEBUG),1)
 HV_CFLAGS += -DAMBER_DEBUG=1 -fsanitize=undefined -fno-sanitize=alignment
 endif
@@ -74,7 +74,19 @@ all: $(B)/BOOTX64$(if $(filter 1,$(DEBUG)),-debug).EFI ## build the hypervisor: 
 include Makefile.boot
 include tests/guests/build.mk
 
-$(O)/%.o: %.c
+# Another compiler, other flags: all is compiled again. Another commit: what prints it.
+NAMES_COMMIT := $(patsubst %.c,$(O)/%.o,$(shell grep -rl --include='*.c' AMBER_COMMIT hv))
+$(NAMES_COMMIT): private HV_CFLAGS += -DAMBER_COMMIT='"$(COMMIT)"'
+$(NAMES_COMMIT): $(O)/commit
+STAMP = @mkdir -p $(@D); cmp -s $@ - <<<"$$STAMPED" || cat > $@ <<<"$$STAMPED"
+$(O)/commit: export STAMPED = $(COMMIT)
+$(O)/flags: export STAMPED = $(CC) $(HV_CFLAGS) $(EFI_CFLAGS)
+$(U)/flags: export STAMPED = $(HOSTCC) $(UNIT_CFLAGS)
+$(F)/flags: export STAMPED = $(FUZZ_CFLAGS)
+$(O)/commit $(O)/flags $(U)/flags $(F)/flags: FORCE
+	$(STAMP)
+
+$(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(CC) $(HV_CFLAGS) -MMD -MP -c $< -o $@
 $(O)/%.asm.o: %.asm
@@ -82,7 +94,7 @@ $(O)/%.asm.o: %.asm
 	$(NASM) -f elf64 -I. -MD $(@:.o=.d) -o $@ $<
 
 # --- unit tests ----------------------------------------------------------------
-$(U)/obj/%.o: %.c
+$(U)/obj/%.o: %.c $(U)/flags
 	@mkdir -p $(@D)
 	$(HOSTCC) $(UNIT_CFLAGS) -MMD -MP -c $< -o $@
 $(U)/libamber.a: $(PURE_C:%.c=$(U)/obj/%.o)
@@ -94,12 +106,8 @@ $(U)/%: $(U)/obj/tests/unit/%.o $(U)/libamber.a $(U)/libfake.a
 		-lcmocka -lfdt -llz4 -lunicorn -lZydis
 .PRECIOUS: $(U)/obj/%.o $(F)/obj/%.o
 
-.PHONY: test-unit
-test-unit: $(UNIT_BIN) ## run the unit tests on the host, under ASan and UBSan
-	@tests/unit/run $(UNIT_BIN)
-
 # --- fuzzers ---------------------------------------------------------------------
-$(F)/obj/%.o: %.c
+$(F)/obj/%.o: %.c $(F)/flags
 	@mkdir -p $(@D)
 	clang $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
 $(F)/libamber.a: $(PURE_C:%.c=$(F)/obj/%.o) $(FAKE_C:%.c=$(F)/obj/%.o)
@@ -110,13 +118,49 @@ $(F)/fuzz_%: $(F)/obj/tests/fuzz/fuzz_%.o $(F)/libamber.a
 .PHONY: fuzzers
 fuzzers: $(FUZZ_BIN) ## build the fuzzers
 
+# --- every check -------------------------------------------------------------------
+# Each part prints '<part>: N passed, N failed, N skipped'; tests/run adds them up.
+JOBS ?= $(shell nproc)
+# What the tests with the debug build are: those that reach every lock and every stack.
+DEBUG_TESTS ?= boot console lifecycle save_restore hostile
+GUEST_FILES := $(GUEST_BZ) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
+TEST_ARGS ?=
+# Builds what it can, runs what there is; fails if either fails.
+BUILD_THEN = @$(MAKE) --no-print-directory -kj$(JOBS) $(1); built=$$?; $(2) && exit $$built
+
+.PHONY: test test-build test-unit test-fuzz test-tools test-qemu test-qemu-debug lint soak bench
+test: setup ## install what is missing, then run every check
+	@tests/run $(TEST_ARGS)
+test-build: ## gcc and clang, release and debug; two builds that are the same byte for byte
+	@tests/build
+test-unit: ## run the unit tests on the host, under ASan and UBSan
+	$(call BUILD_THEN,$(UNIT_BIN),tests/unit/run $(UNIT_BIN))
+test-fuzz: ## run each fuzzer for a fixed count of inputs
+	$(call BUILD_THEN,$(FUZZ_BIN),tests/fuzz/run $(FUZZ_BIN))
+test-tools: ## test the programs in tools/
+	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap,tests/tools/run)
+test-qemu: ## run the whole-machine tests (TEST_ARGS: names, --platform, --seed, --list)
+	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap $(GUEST_FILES),tests/qemu/run $(TEST_ARGS))
+test-qemu-debug: ## run some of them on the debug build
+	$(call BUILD_THEN,$(B)/BOOTX64-debug.EFI $(B)/amber-snap $(GUEST_FILES),\
+		tests/qemu/run --loader $(B)/BOOTX64-debug.EFI $(DEBUG_TESTS))
+lint: ## check formatting and the floor plan; look for mistakes with clang-tidy and cppcheck
+	@tools/lint
+soak: ## the long figures: random moments, repetitions, hours of fuzzing (SOAK_ARGS)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES) $(FUZZ_BIN)
+	@tests/soak $(SOAK_ARGS)
+bench: ## count instructions per exit and per snapshot; writes build/bench.json
+	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES)
+	@tests/qemu/bench $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## remove build/ (guest disks and snapshots in build/amber.img too)
 	rm -rf $(B)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(filter-out %.d,$(MAKEFILE_LIST)) | \
+		sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
 include tools/amber-snap/build.mk
 

@@ -123,11 +123,20 @@ static const struct emul_ops guest_ops = {
 
 static void emul_begin(struct vcpu *v, struct emul *e)
 {
+	const uint8_t *code;
+	unsigned left;
+
 	vcpu_need(v, VG_SEGS | VG_CRS);
 	e->state = &v->state;
 	e->ops = &guest_ops;
 	e->ctx = v;
-	e->insn_bytes = 0;
+	code = code_at_rip(v, &left);
+	if (code && left >= sizeof(e->insn)) {
+		memcpy(e->insn, code, sizeof(e->insn));
+		e->insn_bytes = sizeof(e->insn);
+	} else {
+		e->insn_bytes = 0;
+	}
 	e->insn_len = 0;
 	e->event.type = EVENT_NONE;
 	e->cr2 = 0;

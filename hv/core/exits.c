@@ -7,10 +7,42 @@
 #include "hv/core/vcpu.h"
 #include "hv/lib/log.h"
 
+/* What the instructions look like that exit with no operand, without prefixes. */
+static const struct plain_insn {
+	uint8_t len, bytes[3];
+} plain_insn[EXIT_REASON_COUNT] = {
+    [EXIT_CPUID] = {2, {0x0f, 0xa2}},
+    [EXIT_HLT] = {1, {0xf4}},
+    [EXIT_PAUSE] = {2, {0xf3, 0x90}},
+    [EXIT_RDMSR] = {2, {0x0f, 0x32}},
+    [EXIT_WRMSR] = {2, {0x0f, 0x30}},
+    [EXIT_HYPERCALL] = {3, {0x0f, 0x01, 0xd9}},
+    [EXIT_XSETBV] = {3, {0x0f, 0x01, 0xd1}},
+    [EXIT_CACHE] = {2, {0x0f, 0x09}},
+};
+
+/* The length without decoding, if the instruction is the plain form; 0 otherwise. */
+static unsigned plain_length(struct vcpu *v, enum vm_exit_reason reason)
+{
+	const struct plain_insn *p = &plain_insn[reason];
+	unsigned left, i = 0;
+	const uint8_t *code = code_at_rip(v, &left);
+
+	if (!code || left < p->len)
+		return 0;
+	while (i < p->len && code[i] == p->bytes[i])
+		i++;
+	return i == p->len ? i : 0;
+}
+
 void vcpu_skip(struct vcpu *v, const struct vm_exit *x)
 {
-	unsigned len = x->insn_len ? x->insn_len : vcpu_insn_length(v);
+	unsigned len = x->insn_len;
 
+	if (!len)
+		len = plain_length(v, x->reason);
+	if (UNLIKELY(!len))
+		len = vcpu_insn_length(v);
 	/* 0: the bytes changed under the CPU's hands; the fault is queued, or it runs again */
 	if (LIKELY(len))
 		vcpu_skip_bytes(v, len);

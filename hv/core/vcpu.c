@@ -340,8 +340,10 @@ static bool take_requests(struct vcpu *v)
 
 	if (r & VCPU_REQ_EXIT)
 		return false;
-	if (r & VCPU_REQ_TLB)
+	if (r & VCPU_REQ_TLB) {
+		code_cache_clear(&v->code);
 		virt->flush(v);
+	}
 	if (r & VCPU_REQ_PAUSE)
 		park(v);
 	if (r & VCPU_REQ_CLOCK) {
@@ -447,6 +449,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vcpu **out)
 	v->apic_id = index;
 	v->in_guest_cpu = -1;
 	v->requests = VCPU_REQ_PAUSE;
+	code_cache_clear(&v->code);
 	v->has_rdtscp = cpu_model_has(vm->cpu_model, 0x80000001, 0, 3, 27);
 	v->has_xsave = vm->cpu_model->xcr0_mask != 0;
 	spinlock_init(&v->lock, RANK_VCPU);

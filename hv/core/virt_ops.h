@@ -130,6 +130,11 @@ struct virt_ops {
 	 */
 	void (*run)(struct vcpu *v, struct vm_exit *x);
 
+	/*
+	 * In 64-bit mode with four-level paging: the linear address of the
+	 * instruction that exited, and CR3. False in other modes.
+	 */
+	bool (*code_address)(struct vcpu *v, uint64_t *linear, uint64_t *cr3);
 	/* The vCPU's nested translations are stale: drop them before its next entry. */
 	void (*flush)(struct vcpu *v);
 	/* The TSC offset to apply from the next entry on: guest TSC = host TSC + offset. */

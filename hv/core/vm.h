@@ -9,6 +9,7 @@
 #include "hv/arch/x86/cpu_model.h"
 #include "hv/arch/x86/npt.h"
 #include "hv/core/chardev.h"
+#include "hv/core/code_cache.h"
 #include "hv/core/irq.h"
 #include "hv/core/thread.h"
 #include "hv/core/vlapic.h"
@@ -76,6 +77,7 @@ struct vcpu {
 	int64_t tsc_cpu_offset;		 /* of the CPU for which the TSC offset was computed last */
 	unsigned frame_order;		 /* of the frames that hold this struct */
 	struct vcpu_state *init_scratch; /* the reset values while an INIT is taken */
+	struct code_cache code;
 	bool irq_window;		 /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;

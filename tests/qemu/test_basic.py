@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Booting, the console, and the life of guests."""
 import re
+import time
 
 from amber import (Failure, Image, Machine, check, compile_manifest, debian_manifest,
                    debian_payloads)
@@ -87,6 +88,7 @@ def test_lifecycle(ctx):
             v = m.vm("debian")
             if v["state"] == "stopped":
                 break
+            time.sleep(0.5)
         check((v["state"], v["disposition"]) == ("stopped", "poweroff"), f"after poweroff: {v}")
         m.ok("vm start debian")
         m.guest_ready("debian")

@@ -116,18 +116,7 @@ def test_corrupt(ctx):
         m.detach()
         save_and_power_off(m)
     run([SNAP, image.path, "verify", "s1"])
-    offset, size = store_extent(image.path)
-    # somewhere in the stored data: a run of bytes that are not zero
-    with open(image.path, "r+b") as f:
-        while True:
-            at = offset + size // 8 + ctx.random.randrange(size // 8)
-            at = offset + ctx.random.randrange(1 << 20, 24 << 20)
-            f.seek(at)
-            block = f.read(64)
-            if block.count(0) < 8:
-                break
-        f.seek(at)
-        f.write(bytes([block[0] ^ 0x10]))
+    flip_a_bit_of_data(ctx, image.path)
     text = run([SNAP, image.path, "verify", "s1"], ok=False)
     check(re.search(r"error: .*(s1|record|block|chunk)", text), f"amber-snap verify: {text}")
     with Machine(image, ctx.platform) as m:
@@ -140,11 +129,26 @@ def test_corrupt(ctx):
 
 
 def store_extent(path):
-    """Byte offset and size of the store partition."""
-    text = run(["/sbin/sgdisk", "-i", "2", path], ok=False)
+    """Byte offset and size of the store, the last partition."""
+    last = run(["/sbin/sgdisk", "-p", path]).strip().splitlines()[-1].split()[0]
+    text = run(["/sbin/sgdisk", "-i", last, path])
     first = int(re.search(r"First sector: (\d+)", text).group(1))
     count = int(re.search(r"Partition size: (\d+)", text).group(1))
     return first * 512, count * 512
+
+
+def flip_a_bit_of_data(ctx, path):
+    """In a block of the store that holds something, well behind its first metadata."""
+    offset, size = store_extent(path)
+    with open(path, "r+b") as f:
+        while True:
+            at = offset + ctx.random.randrange(4 << 20, min(size, 24 << 20))
+            f.seek(at)
+            block = f.read(64)
+            if block.count(0) < 8:
+                break
+        f.seek(at)
+        f.write(bytes([block[0] ^ 0x10]))
 
 
 def test_store_full(ctx):

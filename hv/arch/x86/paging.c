@@ -100,7 +100,7 @@ static void map_early(uint64_t va, uint64_t pa, uint64_t size, uint64_t flags)
 static void map_ram(const struct boot_info *bi, uint64_t start, uint64_t end)
 {
 	uint64_t ro = bi->image_phys;
-	uint64_t ro_end = ro + (uint64_t)(hv_rodata_end - hv_text_start);
+	uint64_t ro_end = ro + ((uint64_t)hv_rodata_end - (uint64_t)hv_text_start);
 
 	if (start < ro && ro < end) {
 		map_early(DIRECT_MAP_BASE + start, start, ro - start, PTE_W | PTE_NX);
@@ -150,7 +150,7 @@ static void map_image(const struct boot_info *bi)
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		map_early((uint64_t)parts[i].start,
 		    bi->image_phys + ((uint64_t)parts[i].start - HV_IMAGE_BASE),
-		    (uint64_t)(parts[i].end - parts[i].start), parts[i].flags);
+		    (uint64_t)parts[i].end - (uint64_t)parts[i].start, parts[i].flags);
 }
 
 void aspace_init(const struct boot_info *bi, hpa_t (*early_alloc)(void))

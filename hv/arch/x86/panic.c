@@ -129,6 +129,15 @@ void panic_trap(const struct trap_frame *f, const char *what)
 	end(f->rip, f->rbp);
 }
 
+void panic_refuse(const char *sentence)
+{
+	begin();
+	print("\nAmber does not start: ");
+	print(sentence);
+	print("\nhalted\n");
+	cpu_halt_forever();
+}
+
 void __stack_chk_fail(void)
 {
 	panic("stack smashed: a function wrote past a local array");

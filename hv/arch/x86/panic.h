@@ -12,6 +12,11 @@ bool panic_in_progress(void);
 bool panic_stop_requested(void);
 /* True if an address lies in the unmapped page below a stack. */
 bool panic_is_guard_page(uint64_t addr);
+/*
+ * The start cannot go on for a reason that is no fault of the program: prints
+ * the sentence, no backtrace, and halts all CPUs.
+ */
+NORETURN void panic_refuse(const char *sentence);
 /* A panic about an exception: message, registers, backtrace of the frame's code. */
 NORETURN void panic_trap(const struct trap_frame *f, const char *what);
 

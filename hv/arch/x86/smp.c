@@ -51,11 +51,16 @@ void ap_main(void); /* ap_start.asm */
 
 static void run_calls(void *arg);
 
+/* Where a symbol of ap_start.asm lies in the page. */
+static size_t ap_page_offset(const char *symbol)
+{
+	return (size_t)((uint64_t)symbol - (uint64_t)ap_page_start);
+}
+
 /* The start-up page, mapped one to one in a page table of its own. False: there is none. */
 static bool page_prepare(void)
 {
 	uint64_t page = boot_info()->ap_page, root;
-	size_t offset = (size_t)(ap_page_params - ap_page_start);
 
 	if (!page || page % PAGE_SIZE || page >= MIB) {
 		log_warn("SMP: the loader found no page below 1 MiB: one CPU only");
@@ -66,13 +71,14 @@ static bool page_prepare(void)
 		log_warn("SMP: no memory below 4 GiB: one CPU only");
 		return false;
 	}
-	memcpy(phys_to_virt(hpa(page)), ap_page_start, (size_t)(ap_page_end - ap_page_start));
-	params = (volatile struct ap_params *)((uint8_t *)phys_to_virt(hpa(page)) + offset);
+	memcpy(phys_to_virt(hpa(page)), ap_page_start, ap_page_offset(ap_page_end));
+	params = (volatile struct ap_params *)((uint8_t *)phys_to_virt(hpa(page)) +
+					       ap_page_offset(ap_page_params));
 	params->cr3 = paging_cr3();
 	params->start_cr3 = (uint32_t)root;
-	params->far_offset = (uint32_t)(page + (uint64_t)(ap_page_long - ap_page_start));
+	params->far_offset = (uint32_t)(page + ap_page_offset(ap_page_long));
 	params->gdt_limit = AP_GDT_SIZE - 1;
-	params->gdt_base = (uint32_t)(page + (uint64_t)(ap_page_gdt - ap_page_start));
+	params->gdt_base = (uint32_t)(page + ap_page_offset(ap_page_gdt));
 	params->lock = 1;
 	return true;
 }

@@ -238,6 +238,7 @@ const struct virt_ops svm_ops = {
     .want_irq_window = svm_want_irq_window,
     .want_nmi_window = svm_want_nmi_window,
     .run = svm_run,
+    .code_address = svm_code_address,
     .flush = svm_flush,
     .set_tsc_offset = svm_set_tsc_offset,
     .dump = svm_dump,

@@ -53,6 +53,7 @@ bool svm_nmi_iret(struct vcpu *v);
 bool svm_nmi_stepped(struct vcpu *v);
 /* svm_run.c */
 void svm_run(struct vcpu *v, struct vm_exit *x);
+bool svm_code_address(struct vcpu *v, uint64_t *linear, uint64_t *cr3);
 void svm_flush(struct vcpu *v);
 void svm_dump(struct vcpu *v);
 

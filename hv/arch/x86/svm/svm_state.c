@@ -138,3 +138,12 @@ void svm_commit(struct vcpu *v)
 	}
 	v->dirty = 0;
 }
+
+bool svm_code_address(struct vcpu *v, uint64_t *linear, uint64_t *cr3)
+{
+	const struct vmcb *c = v->virt->vmcb;
+
+	*linear = c->rip;
+	*cr3 = c->cr3;
+	return (c->efer & EFER_LMA) && (c->cs.attr & SEG_ATTR_L);
+}
