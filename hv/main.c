@@ -6,6 +6,7 @@
 #include "hv/arch/x86/efi_rt.h"
 #include "hv/arch/x86/irq.h"
 #include "hv/arch/x86/lapic.h"
+#include "hv/arch/x86/panic.h"
 #include "hv/arch/x86/power.h"
 #include "hv/arch/x86/smp.h"
 #include "hv/arch/x86/traps.h"
@@ -53,7 +54,7 @@ static void step_requirements(void)
 		panic("the loader and the hypervisor are not of one version");
 	cpu_identify();
 	if (cpu_check_requirements(&e) != OK)
-		panic("%s", e.text);
+		panic_refuse(e.text);
 	cpu_init_control();
 	log_info("CPU: %s", host_cpu.brand);
 }
@@ -133,7 +134,7 @@ static void step_virtualization(void)
 		if (back_ends[i]->probe(&e) == OK)
 			virt = back_ends[i];
 	if (!virt)
-		panic("%s: no guest can run here", e.text);
+		panic_refuse(e.text);
 	smp_call_all(enable_virtualization, NULL);
 	log_info("virtualization: %s", virt->name);
 }

@@ -142,9 +142,29 @@ static int start_run(struct console_call *c)
 {
 	return life_cycle(c, start);
 }
+/* Waits until the machine's own clock has come so far: tests pause at chosen moments. */
+static int wait_until(struct console_call *c, uint64_t at)
+{
+	struct vm *vm = find(c);
+	uint64_t now;
+
+	if (!vm)
+		return ERR_NOENT;
+	now = vm_time(vm);
+	while (vm->run_state == VM_RUNNING && now < at) {
+		if (call_cancelled(c))
+			return call_fail(c, ERR_CANCELLED, "cancelled");
+		thread_sleep(MIN(at - now, 100000000ULL));
+		now = vm_time(vm);
+	}
+	return OK;
+}
+
 static int pause_run(struct console_call *c)
 {
-	return life_cycle(c, vm_pause);
+	int err = wait_until(c, call_number(c, "--at", 0));
+
+	return err ? err : life_cycle(c, vm_pause);
 }
 static int resume_run(struct console_call *c)
 {
@@ -159,6 +179,12 @@ static int poweroff_run(struct console_call *c)
 	return life_cycle(c, vm_poweroff);
 }
 
+static const struct command_arg pause_args[] = {
+    COMMAND_ARG("NAME", ARG_REQUIRED, "the vm", .complete = complete_vm),
+    COMMAND_ARG("--at", ARG_VALUE, "not before its clock shows so many nanoseconds", .number = true),
+    COMMAND_ARGS_END,
+};
+
 CONSOLE_COMMAND(vm_start_command) = {
     .words = "vm start",
     .help = "power a machine on",
@@ -168,7 +194,7 @@ CONSOLE_COMMAND(vm_start_command) = {
 CONSOLE_COMMAND(vm_pause_command) = {
     .words = "vm pause",
     .help = "stop a machine between two instructions; its clock stands still",
-    .args = name_arg,
+    .args = pause_args,
     .run = pause_run,
 };
 CONSOLE_COMMAND(vm_resume_command) = {

@@ -379,7 +379,8 @@ static bool enter(struct vcpu *v, struct vm_exit *x)
 {
 	irq_disable();
 	__atomic_store_n(&v->in_guest_cpu, (int)cpu_id(), __ATOMIC_SEQ_CST);
-	if (UNLIKELY(__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))) {
+	/* A wish to switch threads comes with a kick, which may have been served a moment ago. */
+	if (UNLIKELY(__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || thread_need_resched())) {
 		__atomic_store_n(&v->in_guest_cpu, -1, __ATOMIC_SEQ_CST);
 		irq_enable();
 		return false;
