@@ -66,7 +66,7 @@ FORCE:
 # --- guests ------------------------------------------------------------------------
 # dtc thinks that a property called "name" must repeat the node's name; in a
 # manifest it is the guest's.
-DTC := dtc -W no-name_properties -E no-name_properties
+DTC := dtc
 GUEST_DTB := $(patsubst guests/%.dts,$(B)/guests/%.dtb,$(sort $(wildcard guests/*.dts)))
 KERNEL := .cache/guest
 

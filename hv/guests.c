@@ -37,7 +37,7 @@ void guests_start(void (*complain)(const char *text))
 	struct payload p;
 
 	if (!c) {
-		complain("error: no memory to read manifests\n");
+		complain("error: no memory to read manifests");
 		return;
 	}
 	for (unsigned i = 0; payload_get(i, &p); i++) {
@@ -51,7 +51,7 @@ void guests_start(void (*complain)(const char *text))
 		if (!err)
 			err = start(c, &e);
 		if (err) {
-			str_format(text, sizeof(text), "error: %s: %s\n", p.name, e.text);
+			str_format(text, sizeof(text), "error: manifest '%s': %s", p.name, e.text);
 			log_info("%s: %s", p.name, e.text);
 			complain(text);
 		}

@@ -158,19 +158,10 @@ static void step_console(void)
 		console_notice(boot->complaint);
 }
 
-static void on_notice(struct vm *vm, const char *text)
-{
-	char line[256];
-
-	str_format(line, sizeof(line), "vm '%s': %s\n", vm->config.name, text);
-	console_notice(line);
-}
-
 static void step_guests(void)
 {
 	payload_init(boot);
 	vm_boot_hook = pc_boot;
-	vm_notice = on_notice;
 	if (vm_manager_start() != OK)
 		panic("memory: none left for the manager of machines");
 	guests_start(console_notice);

@@ -58,6 +58,7 @@ struct blk_dev {
 	bool has_flush, has_discard;
 	const struct blk_ops *ops;
 	void *drv;
+	const void *owner; /* the machine that may write it; NULL: none. Kept by the device model. */
 	uint64_t stat_reads, stat_writes, stat_flushes, stat_errors;
 	/* A part of another device: parent's driver gets the requests; ops and drv are unused. */
 	struct blk_dev *parent;

@@ -22,7 +22,7 @@ static void add_guest(struct vm *vm, void *arg)
 	struct guest_sum *s = arg;
 
 	s->count++;
-	s->running += vm->run_state == VM_RUNNING;
+	s->running += vm->run_state == VM_RUNNING || vm->run_state == VM_PAUSED;
 	s->memory += vm->config.memory;
 }
 
@@ -164,7 +164,7 @@ static bool prepare(struct console_call *c, const char *what)
 {
 	struct guest_sum g = guests();
 
-	if (g.running && !call_confirm(c, "%s with %u guests running", what, g.running))
+	if (g.running && !call_confirm(c, "%s with %u guest%s alive", what, g.running, g.running == 1 ? "" : "s"))
 		return false;
 	vm_foreach(stop_guest, NULL);
 	out_end(&c->out);

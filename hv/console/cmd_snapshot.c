@@ -336,6 +336,24 @@ CONSOLE_COMMAND(snapshot_verify) = {
     .run = verify_run,
 };
 
+/* A damaged one exists as well: it can be deleted. */
+static bool exists(const char *name, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	struct snap *sn;
+	int err;
+
+	if (!s)
+		return false;
+	err = snap_name_check(name, e);
+	if (!err)
+		err = snap_open(s, name, &sn, e);
+	if (!err)
+		snap_close(sn);
+	engine_unlock();
+	return err != ERR_NOENT && err != ERR_INVAL;
+}
+
 static int delete_run(struct console_call *c)
 {
 	const char *name = call_arg(c, "NAME");
@@ -343,8 +361,8 @@ static int delete_run(struct console_call *c)
 	struct store *s;
 	int err;
 
-	if (snap_name_check(name, &e) != OK)
-		return call_fail(c, ERR_INVAL, "%s", e.text);
+	if (!exists(name, &e))
+		return call_fail(c, ERR_NOENT, "%s", e.text);
 	if (!call_confirm(c, "delete snapshot '%s'", name))
 		return ERR_CANCELLED;
 	s = engine_lock(&e);

@@ -129,7 +129,10 @@ void console_notice(const char *text)
 
 static void vm_notice_line(struct vm *vm, const char *text)
 {
-	console_notice(text);
+	char buf[224];
+
+	str_format(buf, sizeof(buf), "vm '%s': %s", vm->config.name, text);
+	console_notice(buf);
 }
 
 /* --- input ------------------------------------------------------------------------ */

@@ -141,11 +141,9 @@ static void exit_hypercall(struct vcpu *v, const struct vm_exit *x)
 	vcpu_skip(v, x);
 }
 
-/* Only #DB, #AC and #MC are intercepted; the first two go straight back in. */
+/* Only #DB and #AC come here; they go straight back in. */
 static void exit_exception(struct vcpu *v, const struct vm_exit *x)
 {
-	if (x->exception.vector == VEC_MC)
-		return; /* the host's own handler has seen and reported it */
 	vcpu_exception(v, x->exception.vector, x->exception.has_error, x->exception.error_code);
 }
 

@@ -3,6 +3,7 @@
 #include "hv/core/vclock.h"
 
 #include "hv/arch/x86/cpu.h"
+#include "hv/arch/x86/tsc.h"
 #include "hv/core/vm.h"
 #include "hv/lib/muldiv.h"
 
@@ -91,6 +92,8 @@ void vclock_start(struct vm *vm)
 {
 	uint64_t flags = spin_lock(&vm->clock_lock);
 
+	/* One reading for time and TSC, and one for all vCPUs (I10). */
+	vm->tsc_offset = vclock_tsc_at(vm, vm->time_stopped) - tsc_now();
 	vm->time_base = time_now() - vm->time_stopped;
 	vm->clock_running = true;
 	arm_host_timer(vm);
@@ -125,11 +128,5 @@ uint64_t vclock_tsc_at(const struct vm *vm, uint64_t time)
 
 uint64_t vclock_tsc_offset(const struct vm *vm)
 {
-	uint64_t flags = irq_save(), tsc = rdtsc(), now = vm_time(vm);
-
-	/* VM time goes by the clock that all CPUs agree on; the guest reads this CPU's own counter.
-	 */
-
-	irq_restore(flags);
-	return vclock_tsc_at(vm, now) - tsc;
+	return vm->tsc_offset + (uint64_t)this_cpu()->tsc_offset;
 }

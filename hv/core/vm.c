@@ -443,9 +443,14 @@ void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 
 static void notice(struct vm *vm, const char *text)
 {
+	uint64_t now = time_now();
+
 	log_info("vm '%s': %s", vm->config.name, text);
-	if (vm_notice)
+	/* a guest that resets itself in a loop does not flood the console */
+	if (vm_notice && now - vm->noticed_at > 1000000000) {
+		vm->noticed_at = now;
 		vm_notice(vm, text);
+	}
 }
 
 static void carry_out(struct vm *vm, enum vm_action a, enum vm_disposition d)

@@ -96,6 +96,7 @@ struct vm {
 	struct list action_link;
 	struct spinlock park_lock; /* protects vcpu->parked of all vCPUs */
 	struct waitq park_waitq;   /* who waits for vCPUs to park */
+	uint64_t noticed_at; /* host time of the last notice to the operator */
 	char reason[160];	   /* for DISP_ERROR and others: a sentence */
 	unsigned nvcpus;
 	struct vcpu **vcpus;
@@ -117,6 +118,7 @@ struct vm {
 	bool clock_running;
 	uint64_t time_base, time_stopped;
 	uint64_t tsc_hz;     /* of the guest's TSC */
+	uint64_t tsc_offset; /* VM TSC less the TSC that all host CPUs agree on, while the clock runs */
 	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not
 				yet */
 	uint64_t stat_unhandled_io, stat_unhandled_msr, stat_unhandled_insn;

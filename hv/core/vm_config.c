@@ -572,6 +572,21 @@ static void uuid_from_name(const char *name, uint8_t uuid[16])
 
 /* --- the two entries ------------------------------------------------------------ */
 
+int vm_config_rename(struct vm_config *c, const char *name, struct errmsg *e)
+{
+	size_t n = strlen(name);
+	bool ok = n >= 1 && n <= VM_NAME_MAX && rule_name.first(name[0]);
+
+	for (size_t i = 1; ok && i < n; i++)
+		ok = rule_name.rest(name[i]);
+	if (!ok)
+		return err_set(e, ERR_INVAL, "'%s' is not a name for a vm: it must be %s", name,
+		    rule_name.what);
+	str_copy(c->name, sizeof(c->name), name);
+	uuid_from_name(c->name, c->uuid);
+	return OK;
+}
+
 #define ROOT_UUID BIT(2) /* place of "uuid" in root_props */
 
 int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,

@@ -5,6 +5,7 @@
 #include "hv/core/boot_linux.h"
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
+#include "hv/dev/virtio_blk.h"
 
 static int find_payload(const char *what, const char *name, struct payload *out, struct errmsg *e)
 {
@@ -53,7 +54,10 @@ static void virtual_wire(struct vm *vm)
 int pc_boot(struct vm *vm, struct errmsg *e)
 {
 	uint64_t rsdp;
-	int err = acpi_tables_build(vm, &rsdp, e);
+	int err = virtio_blk_claim(vm, NULL, e);
+
+	if (!err)
+		err = acpi_tables_build(vm, &rsdp, e);
 
 	virtual_wire(vm);
 	if (err || vm->config.boot == BOOT_NONE)

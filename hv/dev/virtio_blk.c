@@ -10,6 +10,7 @@
 #include "hv/dev/virtio_blk.h"
 
 #include <string.h>
+#include "hv/block/guids.h"
 #include "hv/core/vm.h"
 #include "hv/dev/virtio_blk_impl.h"
 #include "hv/lib/cursor.h"
@@ -322,6 +323,53 @@ static void fill_config(struct vblk *b)
 	put_le32(b->config + VBLK_CONFIG_DISCARD_SECTOR_ALIGNMENT, 1);
 }
 
+static const struct device_model vblk_model;
+
+/* In use by a machine that could still write: a stopped or frozen one does not. */
+static const struct vm *claimed_by_other(const struct vblk *b, const struct vm *vm,
+    const struct vm *instead)
+{
+	const struct vm *owner = b->backend->owner;
+
+	if (b->read_only || !owner || owner == vm || owner == instead)
+		return NULL;
+	return owner->run_state == VM_RUNNING || owner->run_state == VM_PAUSED ? owner : NULL;
+}
+
+int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
+{
+	struct list *pos;
+
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		const struct device *d = LIST_ENTRY(pos, struct device, link);
+		const struct vblk *b = d->priv;
+		const struct vm *other;
+
+		if (d->model != &vblk_model || !(other = claimed_by_other(b, vm, instead)))
+			continue;
+		return err_set(e, ERR_BUSY, "device %s: disk '%s' is in use by vm '%s'", d->name,
+		    b->backend->label, other->config.name);
+	}
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		const struct device *d = LIST_ENTRY(pos, struct device, link);
+		const struct vblk *b = d->priv;
+
+		if (d->model == &vblk_model && !b->read_only)
+			b->backend->owner = vm;
+	}
+	return OK;
+}
+
+/* Only partitions that somebody made for guests: not the store, not the boot volume, not a whole disk. */
+static bool is_guest_disk(const struct blk_dev *d)
+{
+	static const uint8_t type[16] = GUID_GUEST_DISK_BYTES;
+
+	return memcmp(d->type_guid, type, sizeof(type)) == 0;
+}
+
 static int vblk_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	static const uint16_t queue_size[] = {VBLK_QUEUE_SIZE};
@@ -340,6 +388,10 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 
 	if (!backend)
 		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
+	if (!is_guest_disk(backend))
+		return err_set(e, ERR_INVAL,
+		    "'%s' is not a partition for guests (type %s)", cfg->backend,
+		    GUID_GUEST_DISK_TEXT);
 	b = heap_zalloc(sizeof(*b));
 	dev->priv = b;
 	if (!b)
@@ -371,6 +423,8 @@ static void vblk_destroy(struct device *dev)
 	if (!b)
 		return;
 	virtio_destroy(&b->v);
+	if (b->backend && b->backend->owner == dev->vm)
+		b->backend->owner = NULL;
 	heap_free(b->bounce);
 	heap_free(b);
 	dev->priv = dev->state = NULL;

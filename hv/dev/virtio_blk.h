@@ -3,8 +3,19 @@
 #ifndef AMBER_DEV_VIRTIO_BLK_H
 #define AMBER_DEV_VIRTIO_BLK_H
 
+#include "hv/lib/error.h"
+
 struct vm;
 struct blk_dev;
+
+/*
+ * A partition is written by one machine at a time. Makes vm the owner of all
+ * disks that it may write; ERR_BUSY, naming disk and machine, and nothing is
+ * changed, if one belongs to a machine that runs or is paused, other than vm
+ * itself and 'instead' (which it will replace; may be NULL). At power-on and at
+ * restore; the console's or the manager's thread.
+ */
+int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e) MUST_CHECK;
 
 /*
  * Called before the guest's first write or discard after the machine was

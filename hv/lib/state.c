@@ -461,12 +461,15 @@ int sr_check_tree(const void *fdt, size_t size, struct errmsg *e)
 		return err_set(e, ERR_RANGE, "state tree: %zu bytes, more than 16 MiB", size);
 	if ((uintptr_t)fdt % 8)
 		return err_set(e, ERR_INVAL, "state tree: not aligned in memory");
-	fe = fdt_check_full(fdt, size);
-	if (fe)
-		return err_set(e, ERR_CORRUPT, "state tree: %s", fdt_strerror(fe));
-	if (fdt_version(fdt) < 17)
+	fe = size < sizeof(struct fdt_header) ? -FDT_ERR_TRUNCATED : fdt_check_header(fdt);
+	/* before the full check: libfdt 1.6's own follows a null pointer in trees below version 16 */
+	if (!fe && fdt_version(fdt) < 17)
 		return err_set(
 		    e, ERR_UNSUPPORTED, "state tree: device tree version %u", fdt_version(fdt));
+	if (!fe)
+		fe = fdt_check_full(fdt, size);
+	if (fe)
+		return err_set(e, ERR_CORRUPT, "state tree: %s", fdt_strerror(fe));
 	root = fdt_get_name(fdt, 0, NULL);
 	if (!root || *root)
 		return err_set(e, ERR_CORRUPT, "state tree: the root node has a name");

@@ -7,6 +7,7 @@
 #include "hv/block/block.h"
 #include "hv/core/gmem.h"
 #include "hv/core/vclock.h"
+#include "hv/dev/virtio_blk.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
@@ -174,17 +175,21 @@ static int name_of(const char *name, char out[VM_NAME_MAX + 1], struct errmsg *e
 	return err;
 }
 
-static int thaw(struct restore *r, uint64_t started, struct restore_result *out, struct errmsg *e)
+static int thaw(struct restore *r, struct vm *old, uint64_t started, struct restore_result *out,
+    struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm;
-	int err;
+	int err = engine_clear_frozen(&vm->config, e);
 
+	if (!err)
+		err = virtio_blk_claim(vm, old, e);
+	if (err) {
+		vm_tree_done(&r->tree, false);
+		return err;
+	}
 	vm_tree_load(&r->tree);
 	vm_tree_done(&r->tree, true);
 	vm_publish(vm); /* the old one is gone from here on */
-	err = engine_clear_frozen(&vm->config, e);
-	if (err)
-		return err;
 	if (r->flags & RESTORE_PAUSED)
 		return OK;
 	err = vm_resume(vm, e);
@@ -219,9 +224,9 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	if (!err) {
 		out->bytes = r.loaded;
 		str_copy(out->vm, sizeof(out->vm), r.name);
-		err = thaw(&r, started, out, e);
-	} else if (was_running && vm_resume(old, &ignored)) {
-		log_error("vm '%s': %s", r.name, ignored.text);
+		err = thaw(&r, old, started, out, e);
 	}
+	if (err && was_running && vm_resume(old, &ignored))
+		log_error("vm '%s': %s", r.name, ignored.text);
 	return engine_error(name, err, e);
 }

@@ -7,10 +7,15 @@
 #include "hv/core/device_set.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
+#include "hv/arch/x86/tsc.h"
 #include "hv/lib/cursor.h"
+#include "hv/lib/muldiv.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
+
+/* How far a host's TSC rate may be from the guest's: one part in so many. Calibration is part of it. */
+enum { TSC_TOLERANCE = 100 };
 
 /* --- capture ------------------------------------------------------------------ */
 
@@ -259,7 +264,12 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	if (!err && (r->tsc_hz < 1000000 || r->tsc_hz > 100000000000ULL))
 		err = err_set(e, ERR_CORRUPT, "record clock: tsc-hz: impossible value %llu",
 		    (unsigned long long)r->tsc_hz);
-	if (!err && r->vm_time >> 63)
+	if (!err && (r->tsc_hz > tsc_hz() + tsc_hz() / TSC_TOLERANCE ||
+			r->tsc_hz < tsc_hz() - tsc_hz() / TSC_TOLERANCE))
+		err = err_set(e, ERR_UNSUPPORTED,
+		    "needs a TSC of %llu kHz; this host's counts %llu kHz, and there is no scaling yet",
+		    (unsigned long long)(r->tsc_hz / 1000), (unsigned long long)(tsc_hz() / 1000));
+	if (!err && r->vm_time >> 62)
 		err = err_set(e, ERR_CORRUPT, "record clock: vm-time-ns: impossible value");
 	return err;
 }
@@ -282,9 +292,9 @@ static int build(
 	if (!err)
 		err = cpu_model_load(model, &n, e);
 	if (!err) {
-		if (name_as)
-			str_copy(config->name, sizeof(config->name), name_as);
-		err = vm_build(config, model, &r->vm, e);
+		err = name_as ? vm_config_rename(config, name_as, e) : OK;
+		if (!err)
+			err = vm_build(config, model, &r->vm, e);
 	}
 out:
 	heap_free(config);
@@ -322,12 +332,16 @@ void vm_tree_load(struct vm_restore *r)
 	struct list *pos;
 	unsigned i = 0;
 
-	vm->tsc_hz = r->tsc_hz;
+	/* The guest's TSC goes on from where it was, at this host's rate (all but the same: check_clock). */
+	uint64_t then = muldiv_u64(r->vm_time, r->tsc_hz, 1000000000);
+	uint64_t jump = then - vclock_tsc_at(vm, r->vm_time);
+
 	vclock_set(vm, r->vm_time);
 	for (unsigned c = 0; c < vm->nvcpus; c++) {
 		struct vcpu *v = vm->vcpus[c];
 
 		v->state = *r->vcpus[c];
+		v->state.tsc_offset += jump;
 		v->valid = v->dirty = VG_ALL;
 		vcpu_request(v, VCPU_REQ_TLB | VCPU_REQ_CLOCK | VCPU_REQ_EVENT);
 	}

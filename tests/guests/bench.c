@@ -3,6 +3,9 @@
  * Measures exits from inside a guest. Under -icount the TSC counts instructions,
  * so a difference is what one iteration costs, the guest's and the hypervisor's
  * side together. Prints "bench NAME MEDIAN" lines, then "bench done".
+ *
+ * With the command line "loop" it does all of the operations in turn for ever,
+ * for tests/qemu/profile.
  */
 #include "guest.h"
 
@@ -11,6 +14,10 @@ enum {
 	PM_TIMER = 0x608,
 	UART_LSR = 0x3fd,
 	VECTOR = 0x60,
+	CMD_LINE_PTR = 0x228,
+	MSR_APIC_BASE = 0x1b,
+	APIC_BASE_EN = 1 << 11,
+	APIC_BASE_EXTD = 1 << 10,
 	X2_EOI = 0x80b,
 	X2_SELF_IPI = 0x83f,
 	X2_LVT_TIMER = 0x832,
@@ -149,23 +156,55 @@ static uint64_t median(uint64_t *t, unsigned n)
 	return t[n / 2];
 }
 
+static void enter_x2apic(void)
+{
+	x2apic_init();
+	wrmsr(X2_LVT_TIMER, VECTOR | 2 << 17);
+	__asm__ volatile("sti");
+}
+
+/* There is no way back but through disabling it (SDM volume 3, figure 11-27). */
+static void enter_xapic(void)
+{
+	uint64_t base = rdmsr(MSR_APIC_BASE) & ~(uint64_t)(APIC_BASE_EN | APIC_BASE_EXTD);
+
+	__asm__ volatile("cli");
+	wrmsr(MSR_APIC_BASE, base);
+	wrmsr(MSR_APIC_BASE, base | APIC_BASE_EN);
+	XAPIC[0xf0 / 4] = 0x1ff;
+}
+
+static void loop(void)
+{
+	print("bench loops\n");
+	for (;;) {
+		enter_xapic();
+		for (unsigned k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
+			if (ops[k].x2apic && !ops[k - 1].x2apic)
+				enter_x2apic();
+			for (unsigned i = 0; i < 3; i++)
+				ops[k].op();
+		}
+	}
+}
+
 void guest_main(const uint8_t *params)
 {
 	static uint64_t t[ROUNDS];
+	const char *cmdline = (const char *)(uintptr_t) * (const uint32_t *)(params + CMD_LINE_PTR);
 	bool x2 = false;
 	uint64_t base = 0;
 
-	(void)params;
 	traps_init();
 	trap_handler[VECTOR] = on_interrupt;
+	if (cmdline && cmdline[0] == 'l')
+		loop();
 	XAPIC[0xf0 / 4] = 0x1ff;
 	for (unsigned k = 0; k < sizeof(ops) / sizeof(ops[0]); k++) {
 		uint64_t m;
 
 		if (ops[k].x2apic && !x2) {
-			x2apic_init();
-			wrmsr(X2_LVT_TIMER, VECTOR | 2 << 17);
-			__asm__ volatile("sti");
+			enter_x2apic();
 			x2 = true;
 		}
 		for (unsigned i = 0; i < ROUNDS; i++) {

@@ -2,7 +2,7 @@
 /*
  * The architectural state of a virtual CPU (I1): the truth, of which a VMCS or
  * VMCB is a cache. Vendor-neutral; nothing here describes the host.
- * docs/cpu-state.md has a row per field.
+ * docs/state-records.md lists every field.
  */
 #ifndef AMBER_X86_VCPU_STATE_H
 #define AMBER_X86_VCPU_STATE_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The RAM disk of the unit tests. Disks are never removed, like those of the machine. */
+#include "hv/block/guids.h"
 #include "tests/unit/fake/fake_block.h"
 
 #include <stdio.h>
@@ -73,6 +74,7 @@ static struct fake_disk *disk_named(const char *name)
 
 struct fake_disk *fake_disk_new(const char *name, uint64_t nsectors)
 {
+	static const uint8_t guest_type[16] = GUID_GUEST_DISK_BYTES;
 	struct fake_disk *d = disk_named(name);
 	bool known = d->dev.name[0] != 0;
 
@@ -83,6 +85,8 @@ struct fake_disk *fake_disk_new(const char *name, uint64_t nsectors)
 	d->reads = d->writes = d->flushes = d->discards = d->max_pieces = d->nheld = 0;
 	list_init(&d->held);
 	snprintf(d->dev.name, sizeof(d->dev.name), "%s", name);
+	memcpy(d->dev.type_guid, guest_type, sizeof(guest_type));
+	d->dev.owner = NULL;
 	d->dev.nsectors = nsectors;
 	d->dev.max_sg = BLK_MAX_SG;
 	d->dev.max_sectors = BLK_MAX_BYTES / SECTOR_SIZE;

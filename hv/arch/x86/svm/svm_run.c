@@ -107,6 +107,12 @@ static void decode_cr(const struct vmcb *c, uint64_t code, struct vm_exit *x)
 
 static void decode_exception(const struct vmcb *c, uint64_t code, struct vm_exit *x)
 {
+	if (code == SVM_EXIT_EXCEPTION + VEC_MC) {
+		/* It is the host's: intercepting it kept it from the host's own handler, which decides. */
+		__asm__ volatile("int %0" : : "i"(VEC_MC) : "memory");
+		x->reason = EXIT_NOTHING;
+		return;
+	}
 	x->reason = EXIT_EXCEPTION;
 	x->exception.vector = (uint8_t)(code - SVM_EXIT_EXCEPTION);
 	x->exception.error_code = (uint32_t)c->exit_info1;
