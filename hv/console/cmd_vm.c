@@ -138,6 +138,14 @@ static int start(struct vm *vm, struct errmsg *e)
 	return err ? err : engine_clear_frozen(&vm->config, e);
 }
 
+/* As start(): a machine that was frozen and powered off may be reset to life. */
+static int reset(struct vm *vm, struct errmsg *e)
+{
+	int err = vm_reset(vm, e);
+
+	return err ? err : engine_clear_frozen(&vm->config, e);
+}
+
 static int start_run(struct console_call *c)
 {
 	return life_cycle(c, start);
@@ -172,7 +180,7 @@ static int resume_run(struct console_call *c)
 }
 static int reset_run(struct console_call *c)
 {
-	return life_cycle(c, vm_reset);
+	return life_cycle(c, reset);
 }
 static int poweroff_run(struct console_call *c)
 {

@@ -96,7 +96,7 @@ static bool begin_value(struct json *j, const char *key)
 	return true;
 }
 
-static void open(struct json *j, const char *key, char opener, char closer)
+static void begin(struct json *j, const char *key, char opener, char closer)
 {
 	if (!begin_value(j, key))
 		return;
@@ -111,12 +111,12 @@ static void open(struct json *j, const char *key, char opener, char closer)
 
 void json_object(struct json *j, const char *key)
 {
-	open(j, key, '{', '}');
+	begin(j, key, '{', '}');
 }
 
 void json_array(struct json *j, const char *key)
 {
-	open(j, key, '[', ']');
+	begin(j, key, '[', ']');
 }
 
 void json_close(struct json *j)

@@ -3,6 +3,7 @@
 #include "hv/console/progress.h"
 #include "hv/core/thread.h"
 #include "hv/lib/fmt.h"
+#include "hv/lib/muldiv.h"
 
 enum { BAR_WIDTH = 30 };
 #define DRAW_INTERVAL 100000000ULL /* ns */
@@ -16,24 +17,11 @@ void progress_start(struct progress *p, struct console_out *out, const char *wha
 	    .out = out, .what = what, .total = total, .started = now, .drawn = now};
 }
 
-/* a * b / c without overflow in between, for c > 0 and a result below 2^64. */
-static uint64_t scale(uint64_t a, uint64_t b, uint64_t c)
-{
-	while (a && b > UINT64_MAX / a) { /* loses low bits that nobody sees */
-		if (a > b)
-			a >>= 1;
-		else
-			b >>= 1;
-		c >>= 1;
-	}
-	return c ? a * b / c : 0;
-}
-
 static void draw(struct progress *p, uint64_t now)
 {
 	uint64_t elapsed = now - p->started,
-		 percent = p->total ? scale(p->done, 100, p->total) : 100;
-	uint64_t rate = elapsed ? scale(p->done, SECOND, elapsed) : 0;
+		 percent = p->total ? muldiv_u64(p->done, 100, p->total) : 100;
+	uint64_t rate = elapsed ? muldiv_u64(p->done, SECOND, elapsed) : 0;
 	uint64_t left = rate ? (p->total - p->done + rate - 1) / rate : 0;
 	char bar[BAR_WIDTH + 1], text[24];
 

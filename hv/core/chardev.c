@@ -100,6 +100,14 @@ uint32_t chardev_write(struct chardev *c, const void *data, uint32_t len)
 	return n;
 }
 
+void chardev_drop_input(struct chardev *c)
+{
+	uint64_t flags = spin_lock(&c->lock);
+
+	c->in.tail = c->in.head; /* readers hold the lock as well */
+	spin_unlock(&c->lock, flags);
+}
+
 void chardev_attach(struct chardev *c, void (*output_ready)(void *), void *ctx)
 {
 	uint64_t flags = spin_lock(&c->lock);

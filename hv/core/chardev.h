@@ -42,6 +42,8 @@ uint32_t chardev_guest_pending(struct chardev *c);
 /* Console side. */
 uint32_t chardev_read(struct chardev *c, void *data, uint32_t len); /* oldest unread first */
 uint32_t chardev_write(struct chardev *c, const void *data, uint32_t len);
+/* Throws away input that the guest has not taken. */
+void chardev_drop_input(struct chardev *c);
 void chardev_attach(struct chardev *c, void (*output_ready)(void *), void *ctx); /* NULL detaches */
 
 #endif

@@ -3,7 +3,6 @@
 #include "hv/core/code_cache.h"
 
 #include "hv/core/gmem.h"
-#include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 
 /* Paging-structure entries (SDM volume 3, 4.5). */
@@ -11,7 +10,7 @@
 #define PTE_PS	 BIT(7)
 #define PTE_ADDR 0x000ffffffffff000ULL
 
-enum { LEVELS = 4, NOTHING = 1 };
+enum { NOTHING = 1 };
 
 void code_cache_clear(struct code_cache *c)
 {
@@ -26,54 +25,38 @@ static const uint8_t *host_page(struct vm *vm, uint64_t addr)
 	return p && left >= PAGE_SIZE ? p : NULL;
 }
 
-/* Walks the four levels; false if anything is unusual: the emulator will find out what. */
-static bool fill(struct code_cache *c, struct vm *vm, uint64_t cr3, uint64_t linear)
+bool code_cache_fill(struct code_cache *c, struct vm *vm, uint64_t cr3, uint64_t linear)
 {
 	uint64_t table = cr3 & PTE_ADDR;
-	unsigned n = 0;
+	bool leaf = false;
 
 	c->linear = NOTHING;
-	for (unsigned level = LEVELS; level >= 1; level--) {
-		unsigned shift = PAGE_SHIFT + 9 * (level - 1);
-		const uint8_t *p = host_page(vm, table);
-		uint64_t e;
+	c->page = NULL;
+	for (unsigned n = 0; n < CODE_LEVELS; n++) {
+		unsigned shift = PAGE_SHIFT + 9 * (CODE_LEVELS - 1 - n);
+		const uint8_t *p;
 
+		if (leaf) {
+			c->entry[n] = c->entry[n - 1];
+			c->value[n] = c->value[n - 1];
+			continue;
+		}
+		p = host_page(vm, table);
 		if (!p)
 			return false;
 		c->entry[n] = (const volatile uint64_t *)(const void *)p + (linear >> shift & 511);
-		e = c->value[n] = *c->entry[n];
-		n++;
-		if (!(e & PTE_P))
+		c->value[n] = *c->entry[n];
+		if (!(c->value[n] & PTE_P))
 			return false;
-		table = e & PTE_ADDR;
-		if (level == 1 || (level < LEVELS && (e & PTE_PS))) {
-			uint64_t offset = linear & (BIT(shift) - 1);
-
-			c->page = host_page(vm, (table & ~(BIT(shift) - 1)) + offset);
-			break;
-		}
+		table = c->value[n] & PTE_ADDR;
+		leaf = shift == PAGE_SHIFT || (n > 0 && (c->value[n] & PTE_PS));
+		if (leaf)
+			c->page = host_page(
+			    vm, (table & ~(BIT(shift) - 1)) + (linear & (BIT(shift) - 1)));
 	}
 	if (!c->page)
 		return false;
-	c->levels = n;
 	c->cr3 = cr3;
 	c->linear = linear & ~(PAGE_SIZE - 1);
 	return true;
-}
-
-const uint8_t *code_at_rip(struct vcpu *v, unsigned *left)
-{
-	struct code_cache *c = &v->code;
-	uint64_t linear, cr3;
-	bool hit;
-
-	if (!virt->code_address(v, &linear, &cr3))
-		return NULL;
-	hit = (linear & ~(PAGE_SIZE - 1)) == c->linear && cr3 == c->cr3;
-	for (unsigned i = 0; hit && i < c->levels; i++)
-		hit = *c->entry[i] == c->value[i];
-	if (UNLIKELY(!hit) && !fill(c, v->vm, cr3, linear))
-		return NULL;
-	*left = (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
-	return c->page + (linear & (PAGE_SIZE - 1));
 }

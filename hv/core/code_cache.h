@@ -10,24 +10,31 @@
 
 #include "hv/lib/types.h"
 
-struct vcpu;
+struct vm;
+
+enum { CODE_LEVELS = 4 };
 
 struct code_cache {
 	uint64_t cr3, linear; /* of the page; linear 1: empty */
 	const uint8_t *page;  /* host's view of it */
-	unsigned levels;
-	const volatile uint64_t *entry[4];
-	uint64_t value[4];
+	/* what the walk read, from the root down; of a large page the last comes more than once */
+	const volatile uint64_t *entry[CODE_LEVELS];
+	uint64_t value[CODE_LEVELS];
 };
 
 /* Forgets: at creation, and when the guest's memory may have moved in the host's. */
 void code_cache_clear(struct code_cache *c);
 
-/*
- * The bytes at RIP and how many follow in the page; NULL if that is not to be
- * had cheaply. The guest may change them at any time: read once (I3). By the
- * vCPU's own thread, right after an exit.
- */
-const uint8_t *code_at_rip(struct vcpu *v, unsigned *left);
+/* Walks the guest's tables; false if anything is unusual: the emulator will find out what. */
+bool code_cache_fill(struct code_cache *c, struct vm *vm, uint64_t cr3, uint64_t linear);
+
+/* True if c->page is the page of 'linear'. */
+static inline bool code_cache_hit(const struct code_cache *c, uint64_t cr3, uint64_t linear)
+{
+	if (UNLIKELY((linear & ~(PAGE_SIZE - 1)) != c->linear || cr3 != c->cr3))
+		return false;
+	return !((*c->entry[0] ^ c->value[0]) | (*c->entry[1] ^ c->value[1]) |
+		 (*c->entry[2] ^ c->value[2]) | (*c->entry[3] ^ c->value[3]));
+}
 
 #endif

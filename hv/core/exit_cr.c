@@ -20,14 +20,31 @@ struct cr_insn {
 /* Opcodes of the 0F map (SDM volume 2, table A-3). */
 enum { OP_GROUP7 = 0x01, OP_CLTS = 0x06, OP_MOV_CR_FIRST = 0x20, OP_MOV_CR_LAST = 0x23, LMSW = 6 };
 
-/* False: the instruction could not be fetched, and the fault is queued. */
-static bool decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
+/* MOV to or from a control or debug register in 64-bit mode with at most a REX prefix. */
+static inline bool decode_plain(struct vcpu *v, struct cr_insn *out)
+{
+	unsigned left, len = 3, rex_b = 0;
+	const uint8_t *code = code_at_rip(v, &left);
+	uint32_t bytes;
+
+	if (!code || left < sizeof(bytes))
+		return false;
+	memcpy(&bytes, code, sizeof(bytes));
+	if ((bytes & 0xf0) == 0x40) {
+		rex_b = bytes & 1;
+		bytes >>= 8;
+		len = 4;
+	}
+	if ((bytes & 0xfcff) != (OP_MOV_CR_FIRST << 8 | 0x0f))
+		return false;
+	*out = (struct cr_insn){.kind = CR_MOV, .gpr = (bytes >> 16 & 7) | rex_b << 3, .len = len};
+	return true;
+}
+
+static COLD bool decode_any(struct vcpu *v, struct cr_insn *out)
 {
 	struct emul e;
 
-	*out = (struct cr_insn){.kind = CR_MOV, .gpr = x->cr.gpr, .len = x->insn_len};
-	if (x->cr.has_gpr && x->insn_len)
-		return true;
 	out->len = vcpu_decode_insn(v, &e);
 	if (!out->len)
 		return false;
@@ -42,6 +59,16 @@ static bool decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
 	else if (e.opcode == OP_GROUP7 && (e.modrm >> 3 & 7) == LMSW && e.modrm >= 0xc0)
 		out->kind = CR_LMSW;
 	return true;
+}
+
+/* False: the instruction could not be fetched, and the fault is queued. */
+static inline bool decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
+{
+	if (x->cr.has_gpr && x->insn_len) {
+		*out = (struct cr_insn){.kind = CR_MOV, .gpr = x->cr.gpr, .len = x->insn_len};
+		return true;
+	}
+	return (!x->insn_len && decode_plain(v, out)) || decode_any(v, out);
 }
 
 static uint64_t operand(struct vcpu *v, const struct cr_insn *in)
@@ -69,6 +96,16 @@ static bool load_pdptes(struct vcpu *v, uint64_t cr3)
 static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
 	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+}
+
+void vcpu_refresh_pdptes(struct vcpu *v)
+{
+	const struct vcpu_state *s = &v->state;
+
+	vcpu_need(v, VG_CRS);
+	/* entries that the guest has spoilt meanwhile: the last good ones stay */
+	if (UNLIKELY(pae_paging(s->cr0, s->cr4, s->efer)) && !load_pdptes(v, s->cr3))
+		v->vm->stat_unhandled_insn++;
 }
 
 static bool set_cr0(struct vcpu *v, uint64_t value)
@@ -160,7 +197,7 @@ void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
 	struct cr_insn in;
 	bool ok = false;
 
-	vcpu_need(v, VG_CRS | VG_SEGS);
+	vcpu_need(v, VG_CRS | VG_CODE);
 	if (!decode(v, x, &in))
 		return;
 	if (in.kind == CR_OTHER) {
@@ -185,7 +222,7 @@ void exit_cr_read(struct vcpu *v, const struct vm_exit *x)
 {
 	struct cr_insn in;
 
-	vcpu_need(v, VG_CRS | VG_SEGS);
+	vcpu_need(v, VG_CRS | VG_CODE);
 	if (!decode(v, x, &in))
 		return;
 	if (in.kind != CR_MOV || x->cr.reg != 8) {
@@ -271,6 +308,7 @@ void exit_xsetbv(struct vcpu *v, const struct vm_exit *x)
 		vcpu_gp(v);
 		return;
 	}
+	xsetbv(0, value); /* the guest's is in the CPU; first, for a switch of threads reads it back */
 	s->xcr0 = value;
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_XSETBV);
 }

@@ -18,21 +18,18 @@ static bool is_lapic(struct vcpu *v, uint64_t addr)
 }
 
 /* One naturally sized piece of device memory, at most eight bytes. */
-static void device_read(struct vcpu *v, gpa_t addr, void *buf, unsigned len)
+static NO_STACK_PROTECTOR uint64_t device_read(struct vcpu *v, gpa_t addr, unsigned len)
 {
 	uint64_t value = UINT64_MAX;
 
 	if (!is_lapic(v, addr.a) ||
 	    vlapic_mmio_read(&v->lapic, addr.a & (PAGE_SIZE - 1), len, &value))
 		iobus_mmio_read(v->vm, addr, len, &value);
-	memcpy(buf, &value, len);
+	return value;
 }
 
-static void device_write(struct vcpu *v, gpa_t addr, const void *buf, unsigned len)
+static void device_write(struct vcpu *v, gpa_t addr, unsigned len, uint64_t value)
 {
-	uint64_t value = 0;
-
-	memcpy(&value, buf, len);
 	if (!is_lapic(v, addr.a) ||
 	    vlapic_mmio_write(&v->lapic, addr.a & (PAGE_SIZE - 1), len, value))
 		iobus_mmio_write(v->vm, addr, len, value);
@@ -46,8 +43,11 @@ static int mem_read(void *ctx, gpa_t addr, void *buf, unsigned len)
 	if (err != ERR_FAULT)
 		return err;
 	for (unsigned done = 0, n; done < len; done += n) {
+		uint64_t value;
+
 		n = MIN(len - done, 8U);
-		device_read(v, gpa_add(addr, done), (uint8_t *)buf + done, n);
+		value = device_read(v, gpa_add(addr, done), n);
+		memcpy((uint8_t *)buf + done, &value, n);
 	}
 	return OK;
 }
@@ -60,8 +60,11 @@ static int mem_write(void *ctx, gpa_t addr, const void *buf, unsigned len)
 	if (err != ERR_FAULT)
 		return err;
 	for (unsigned done = 0, n; done < len; done += n) {
+		uint64_t value = 0;
+
 		n = MIN(len - done, 8U);
-		device_write(v, gpa_add(addr, done), (const uint8_t *)buf + done, n);
+		memcpy(&value, (const uint8_t *)buf + done, n);
+		device_write(v, gpa_add(addr, done), n, value);
 	}
 	return OK;
 }
@@ -127,6 +130,7 @@ static void emul_begin(struct vcpu *v, struct emul *e)
 	unsigned left;
 
 	vcpu_need(v, VG_SEGS | VG_CRS);
+	vcpu_refresh_pdptes(v);
 	e->state = &v->state;
 	e->ops = &guest_ops;
 	e->ctx = v;
@@ -235,17 +239,42 @@ static void prepare_step(struct vcpu *v)
 	}
 }
 
-void exit_mmio(struct vcpu *v, const struct vm_exit *x)
+/*
+ * A plain MOV in 64-bit mode to where there is never RAM: the only things to know
+ * are the operand's size and register. Everything that could fault in the guest's
+ * paging did not, or there were no nested fault. False: the emulator must do it.
+ */
+static inline bool mov_mmio(struct vcpu *v, const struct vm_exit *x)
+{
+	struct vcpu_state *s = &v->state;
+	uint8_t insn[EMUL_MOV_BYTES];
+	struct emul_mov m;
+	unsigned left;
+	const uint8_t *code;
+
+	if (x->mmio.gpa - MEMMAP_LOW_RAM_MAX >= MEMMAP_HIGH_RAM - MEMMAP_LOW_RAM_MAX ||
+	    (s->rflags & RFLAGS_TF))
+		return false;
+	code = code_at_rip(v, &left);
+	if (!code || left < sizeof(insn))
+		return false;
+	memcpy(insn, code, sizeof(insn));
+	if (!emul_mov_decode(s, insn, &m) || m.write != x->mmio.write ||
+	    ((m.linear ^ x->mmio.gpa) & (PAGE_SIZE - 1)))
+		return false;
+	if (m.write)
+		device_write(v, gpa(x->mmio.gpa), m.size, m.value);
+	else
+		emul_mov_load(s, &m, device_read(v, gpa(x->mmio.gpa), m.size));
+	s->rflags &= ~(uint64_t)RFLAGS_RF;
+	vcpu_skip_bytes(v, m.len);
+	return true;
+}
+
+static COLD void emulate_exit(struct vcpu *v, const struct vm_exit *x)
 {
 	struct emul e;
 
-	/* Code in device memory, or page tables there: no machine does that; the fetch would fail
-	 * again. */
-	if (UNLIKELY(x->mmio.exec)) {
-		vm_fail(v->vm, DISP_ERROR, "vcpu%u: executes device memory at 0x%llx (RIP 0x%llx)",
-		    v->index, (unsigned long long)x->mmio.gpa, (unsigned long long)v->state.rip);
-		return;
-	}
 	emul_begin(v, &e);
 	prepare_step(v);
 	finish(v, &e,
@@ -253,18 +282,36 @@ void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 	    x->mmio.gpa);
 }
 
+void exit_mmio(struct vcpu *v, const struct vm_exit *x)
+{
+	/* Code in device memory, or page tables there: no machine does that; the fetch would fail
+	 * again. */
+	if (UNLIKELY(x->mmio.exec)) {
+		vm_fail(v->vm, DISP_ERROR, "vcpu%u: executes device memory at 0x%llx (RIP 0x%llx)",
+		    v->index, (unsigned long long)x->mmio.gpa, (unsigned long long)v->state.rip);
+		return;
+	}
+	if (!x->mmio.data || !mov_mmio(v, x))
+		emulate_exit(v, x);
+}
+
+static COLD void string_io(struct vcpu *v, const struct vm_exit *x)
+{
+	struct emul e;
+
+	emul_begin(v, &e);
+	prepare_step(v);
+	finish(v, &e, emulate(&e), x->io.port);
+}
+
 /* IN and OUT with a register need no decoding; INS and OUTS do. */
-void exit_io(struct vcpu *v, const struct vm_exit *x)
+NO_STACK_PROTECTOR void exit_io(struct vcpu *v, const struct vm_exit *x)
 {
 	static const uint64_t size_mask[8] = {0, 0xff, 0xffff, 0, 0xffffffff};
 	uint64_t *rax = &v->state.gpr[GPR_RAX], mask = size_mask[x->io.size & 7], value;
 
 	if (UNLIKELY(x->io.string)) {
-		struct emul e;
-
-		emul_begin(v, &e);
-		prepare_step(v);
-		finish(v, &e, emulate(&e), x->io.port);
+		string_io(v, x);
 		return;
 	}
 	if (x->io.in) {
@@ -274,5 +321,8 @@ void exit_io(struct vcpu *v, const struct vm_exit *x)
 	} else {
 		iobus_port_write(v->vm, x->io.port, x->io.size, *rax & mask);
 	}
-	vcpu_skip(v, x);
+	if (LIKELY(x->insn_len))
+		vcpu_skip_bytes(v, x->insn_len);
+	else
+		vcpu_skip(v, x);
 }

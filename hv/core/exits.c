@@ -3,68 +3,33 @@
  * What each exit asks for: one table row per reason. An exit that nobody can
  * serve injects the architecturally right fault or stops that guest (I4).
  */
+#include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/core/vcpu.h"
 #include "hv/lib/log.h"
 
-/* What the instructions look like that exit with no operand, without prefixes. */
-static const struct plain_insn {
-	uint8_t len, bytes[3];
-} plain_insn[EXIT_REASON_COUNT] = {
-    [EXIT_CPUID] = {2, {0x0f, 0xa2}},
-    [EXIT_HLT] = {1, {0xf4}},
-    [EXIT_PAUSE] = {2, {0xf3, 0x90}},
-    [EXIT_RDMSR] = {2, {0x0f, 0x32}},
-    [EXIT_WRMSR] = {2, {0x0f, 0x30}},
-    [EXIT_HYPERCALL] = {3, {0x0f, 0x01, 0xd9}},
-    [EXIT_XSETBV] = {3, {0x0f, 0x01, 0xd1}},
-    [EXIT_CACHE] = {2, {0x0f, 0x09}},
-};
-
-/* The length without decoding, if the instruction is the plain form; 0 otherwise. */
-static unsigned plain_length(struct vcpu *v, enum vm_exit_reason reason)
+COLD void vcpu_wrap_rip(struct vcpu *v)
 {
-	const struct plain_insn *p = &plain_insn[reason];
-	unsigned left, i = 0;
-	const uint8_t *code = code_at_rip(v, &left);
-
-	if (!code || left < p->len)
-		return 0;
-	while (i < p->len && code[i] == p->bytes[i])
-		i++;
-	return i == p->len ? i : 0;
+	vcpu_need(v, VG_CODE | VG_CRS);
+	if (!vcpu_is_64bit(&v->state))
+		v->state.rip = (uint32_t)v->state.rip;
 }
 
-void vcpu_skip(struct vcpu *v, const struct vm_exit *x)
+COLD void vcpu_single_step(struct vcpu *v)
 {
-	unsigned len = x->insn_len;
+	vcpu_need(v, VG_DRS);
+	v->state.dr6 |= BIT(14); /* BS */
+	vcpu_changed(v, VG_DRS);
+	vcpu_exception(v, VEC_DB, false, 0);
+}
 
-	if (!len)
-		len = plain_length(v, x->reason);
-	if (UNLIKELY(!len))
-		len = vcpu_insn_length(v);
+COLD void vcpu_skip(struct vcpu *v, const struct vm_exit *x)
+{
+	unsigned len = x->insn_len ? x->insn_len : vcpu_insn_length(v);
+
 	/* 0: the bytes changed under the CPU's hands; the fault is queued, or it runs again */
-	if (LIKELY(len))
+	if (len)
 		vcpu_skip_bytes(v, len);
-}
-
-void vcpu_skip_bytes(struct vcpu *v, unsigned len)
-{
-	struct vcpu_state *s = &v->state;
-
-	s->rip += len;
-	if (UNLIKELY(s->rip > UINT32_MAX && s->rip - len <= UINT32_MAX)) {
-		vcpu_need(v, VG_SEGS | VG_CRS);
-		if (!vcpu_is_64bit(s))
-			s->rip = (uint32_t)s->rip;
-	}
-	s->sti_shadow = s->movss_shadow = 0;
-	if (UNLIKELY(s->rflags & RFLAGS_TF)) {
-		vcpu_need(v, VG_DRS);
-		s->dr6 |= BIT(14); /* BS */
-		vcpu_changed(v, VG_DRS);
-		vcpu_exception(v, VEC_DB, false, 0);
-	}
 }
 
 static void exit_nothing(struct vcpu *v, const struct vm_exit *x)
@@ -81,40 +46,49 @@ static void exit_irq_window(struct vcpu *v, const struct vm_exit *x)
 	virt->want_irq_window(v, false);
 }
 
+/* Leaves that tell of the vCPU's own state, and those that the model does not list. */
+static COLD struct cpuid_regs dynamic_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_dynamic dyn = {.apic_id = v->apic_id};
+
+	vcpu_need(v, VG_CRS);
+	dyn.cr4 = v->state.cr4;
+	dyn.xcr0 = v->has_xsave ? vcpu_xcr0(v) : v->state.xcr0;
+	return cpu_model_cpuid(v->vm->cpu_model, leaf, subleaf, &dyn);
+}
+
 static void exit_cpuid(struct vcpu *v, const struct vm_exit *x)
 {
 	struct vcpu_state *s = &v->state;
-	struct cpuid_dynamic dyn = {.apic_id = v->apic_id, .xcr0 = s->xcr0};
+	uint32_t leaf = (uint32_t)s->gpr[GPR_RAX], subleaf = (uint32_t)s->gpr[GPR_RCX];
+	const struct cpuid_regs *fixed = cpu_model_fixed(v->vm->cpu_model, leaf);
 	struct cpuid_regs r;
 
-	vcpu_need(v, VG_CRS);
-	dyn.cr4 = s->cr4;
-	r = cpu_model_cpuid(
-	    v->vm->cpu_model, (uint32_t)s->gpr[GPR_RAX], (uint32_t)s->gpr[GPR_RCX], &dyn);
+	r = fixed ? *fixed : dynamic_cpuid(v, leaf, subleaf);
 	s->gpr[GPR_RAX] = r.eax;
 	s->gpr[GPR_RBX] = r.ebx;
 	s->gpr[GPR_RCX] = r.ecx;
 	s->gpr[GPR_RDX] = r.edx;
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_CPUID);
 }
 
 /* A pending interrupt keeps it from halting at all: the loop looks before it sleeps. */
 static void exit_hlt(struct vcpu *v, const struct vm_exit *x)
 {
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_HLT);
 	v->state.activity = ACTIVITY_HALTED;
 }
 
 static void exit_pause(struct vcpu *v, const struct vm_exit *x)
 {
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_PAUSE);
 	thread_yield();
 }
 
 /* Caches are coherent and memory is write-back: nothing to do. */
 static void exit_skip(struct vcpu *v, const struct vm_exit *x)
 {
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_WBINVD);
 }
 
 static void exit_undefined(struct vcpu *v, const struct vm_exit *x)
@@ -132,13 +106,13 @@ static void exit_gp(struct vcpu *v, const struct vm_exit *x)
 /* KVM's convention for a call that does not exist; guests probe with it. */
 static void exit_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
-	vcpu_need(v, VG_SEGS);
+	vcpu_need(v, VG_CODE);
 	if (v->state.cpl != 0) {
 		vcpu_ud(v);
 		return;
 	}
 	v->state.gpr[GPR_RAX] = (uint64_t)-1000; /* -KVM_ENOSYS */
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_VMMCALL);
 }
 
 /* Only #DB and #AC come here; they go straight back in. */

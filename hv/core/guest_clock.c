@@ -34,7 +34,10 @@ void guest_clock_tell(struct vm *vm)
 		c = find_port(vm, d->name);
 		len = str_format(text, sizeof(text), "time %llu.%09llu\n",
 		    (unsigned long long)(now / 1000000000), (unsigned long long)(now % 1000000000));
-		if (c && len > 0)
+		/* what nobody has read yet is stale */
+		if (c && len > 0) {
+			chardev_drop_input(c);
 			chardev_write(c, text, (uint32_t)len);
+		}
 	}
 }

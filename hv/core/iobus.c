@@ -152,7 +152,7 @@ void iobus_unmap_mmio(struct vm *vm, struct io_region *r)
 
 /* Binary search; the region that holds addr or NULL. A racing writer can only make it miss or hit
  * stale. */
-static struct io_region *find_mmio(const struct region_set *s, uint64_t addr)
+static inline struct io_region *find_mmio(const struct region_set *s, uint64_t addr)
 {
 	unsigned lo = 0, hi = MIN(s->count, (unsigned)MAX_REGIONS);
 
@@ -177,16 +177,17 @@ struct target {
 	uint64_t start;
 };
 
-static bool lookup(struct iobus *b, bool port, uint64_t addr, unsigned len, struct target *t)
+static inline __attribute__((always_inline)) bool lookup(
+    const struct iobus *b, bool port, uint64_t addr, unsigned len, struct target *t)
 {
-	struct io_region *r;
+	const struct io_region *r;
 	uint32_t seq;
 
 	do {
 		while ((seq = __atomic_load_n(&b->seq, __ATOMIC_ACQUIRE)) & 1)
 			__builtin_ia32_pause();
 		if (port) {
-			uint8_t i = b->port_index[addr & 0xffff];
+			uint8_t i = b->port_index[addr];
 
 			r = i ? b->port_region[i - 1] : NULL;
 		} else {
@@ -201,17 +202,18 @@ static bool lookup(struct iobus *b, bool port, uint64_t addr, unsigned len, stru
 	return r != NULL;
 }
 
-static void unclaimed(struct vm *vm)
+static COLD void unclaimed(struct vm *vm)
 {
 	__atomic_fetch_add(&vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
 }
 
 static uint64_t all_ones(unsigned len)
 {
-	return len >= 8 ? UINT64_MAX : BIT(8 * len) - 1;
+	return UINT64_MAX >> (64 - 8 * len);
 }
 
-static bool dispatch_read(struct vm *vm, bool port, uint64_t addr, unsigned len, uint64_t *value)
+static inline __attribute__((always_inline)) bool dispatch_read(
+    struct vm *vm, bool port, uint64_t addr, unsigned len, uint64_t *value)
 {
 	struct target t;
 
@@ -225,7 +227,8 @@ static bool dispatch_read(struct vm *vm, bool port, uint64_t addr, unsigned len,
 	return true;
 }
 
-static bool dispatch_write(struct vm *vm, bool port, uint64_t addr, unsigned len, uint64_t value)
+static inline __attribute__((always_inline)) bool dispatch_write(
+    struct vm *vm, bool port, uint64_t addr, unsigned len, uint64_t value)
 {
 	struct target t;
 

@@ -370,7 +370,7 @@ void exit_rdmsr(struct vcpu *v, const struct vm_exit *x)
 	}
 	gpr[GPR_RAX] = (uint32_t)value;
 	gpr[GPR_RDX] = value >> 32;
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_RDMSR);
 }
 
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x)
@@ -385,5 +385,5 @@ void exit_wrmsr(struct vcpu *v, const struct vm_exit *x)
 		vcpu_gp(v);
 		return;
 	}
-	vcpu_skip(v, x);
+	vcpu_skip_plain(v, x, INSN_WRMSR);
 }

@@ -454,7 +454,7 @@ static const struct {
 
 static const struct {
 	const char *name;
-	void (*run)(void) NORETURN;
+	NORETURN void (*run)(void);
 } crashes[] = {
     {"fault", crash_fault},
     {"text", crash_text},

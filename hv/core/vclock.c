@@ -15,10 +15,13 @@ uint64_t vm_time(const struct vm *vm)
 /* With clock_lock held. */
 static void arm_host_timer(struct vm *vm)
 {
+	uint64_t due;
+
 	if (!vm->clock_running || list_empty(&vm->vtimers))
 		return;
-	timer_set(&vm->host_timer,
-	    vm->time_base + LIST_ENTRY(vm->vtimers.next, struct vtimer, link)->deadline);
+	due = LIST_ENTRY(vm->vtimers.next, struct vtimer, link)->deadline;
+	/* overdue by more than the host has been up is possible: VM time comes from a snapshot */
+	timer_set(&vm->host_timer, due <= vm_time(vm) ? time_now() : vm->time_base + due);
 }
 
 /* Host timer, interrupt context: runs all that is due, one after the other, without the lock. */
@@ -86,6 +89,11 @@ void vclock_init(struct vm *vm, uint64_t tsc_hz)
 	vm->clock_running = false;
 	vm->time_stopped = 0;
 	vm->tsc_hz = tsc_hz;
+}
+
+void vclock_destroy(struct vm *vm)
+{
+	timer_cancel_sync(&vm->host_timer);
 }
 
 void vclock_start(struct vm *vm)

@@ -7,6 +7,8 @@
 
 /* Stopped at VM time 0. tsc_hz is the rate of the guest's TSC, for good. */
 void vclock_init(struct vm *vm, uint64_t tsc_hz);
+/* The clock is stopped, or never ran: afterwards no timer touches the VM. Thread context. */
+void vclock_destroy(struct vm *vm);
 /* VM time runs on from where it stood; armed timers fire from now on. vCPUs are parked. */
 void vclock_start(struct vm *vm);
 /* VM time stands still. vCPUs are parked; afterwards no timer function runs. */

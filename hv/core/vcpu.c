@@ -25,14 +25,14 @@ enum { VCPU_WEIGHT = 128 };
 void vcpu_request(struct vcpu *v, uint32_t bits)
 {
 	uint32_t old = __atomic_fetch_or(&v->requests, bits, __ATOMIC_SEQ_CST);
-	int cpu = __atomic_load_n(&v->in_guest_cpu, __ATOMIC_SEQ_CST);
+	int cpu = __atomic_load_n(&v->running_on, __ATOMIC_SEQ_CST);
 
 	if ((old & bits) == bits && cpu < 0)
 		return; /* it has yet to look at the same request */
-	if (cpu >= 0) {
-		if ((unsigned)cpu != cpu_id())
-			ipi_kick((unsigned)cpu);
-	} else if (__atomic_load_n(&v->sleeping, __ATOMIC_SEQ_CST)) {
+	/* Whether it is in the guest, only that CPU knows: the kick is for nothing if it is not. */
+	if (cpu >= 0 && (unsigned)cpu != cpu_id())
+		ipi_kick((unsigned)cpu);
+	if (__atomic_load_n(&v->sleeping, __ATOMIC_SEQ_CST)) {
 		/* the lock: it may have looked at its requests and not yet be on the queue */
 		uint64_t flags = spin_lock(&v->lock);
 
@@ -50,13 +50,35 @@ static uint64_t xstate_mask(const struct vcpu *v)
 	return mask ? mask : XSTATE_X87 | XSTATE_SSE;
 }
 
+/*
+ * The guest's vector state goes into the CPU together with its XCR0, and both
+ * stay there for as long as the thread has the CPU: the hypervisor itself uses
+ * neither. Interrupts are off.
+ */
+static void load_xstate(struct vcpu *v)
+{
+	xstate_restore(v->state.xstate, xstate_mask(v));
+	if (v->has_xsave)
+		xsetbv(0, v->state.xcr0);
+}
+
+static void save_xstate(struct vcpu *v)
+{
+	if (v->has_xsave) {
+		v->state.xcr0 = vcpu_xcr0(v);
+		xsetbv(0, xstate_host_mask());
+	}
+	xstate_save(v->state.xstate, xstate_mask(v));
+}
+
 /* The thread leaves its CPU. */
 static void switch_out(void *arg)
 {
 	struct vcpu *v = arg;
 
+	__atomic_store_n(&v->running_on, -1, __ATOMIC_SEQ_CST);
 	if (v->xstate_loaded)
-		xstate_save(v->state.xstate, xstate_mask(v));
+		save_xstate(v);
 	virt->vcpu_put(v);
 }
 
@@ -64,8 +86,9 @@ static void switch_in(void *arg)
 {
 	struct vcpu *v = arg;
 
+	__atomic_store_n(&v->running_on, (int)cpu_id(), __ATOMIC_SEQ_CST);
 	if (v->xstate_loaded)
-		xstate_restore(v->state.xstate, xstate_mask(v));
+		load_xstate(v);
 	if (v->has_rdtscp)
 		wrmsr(MSR_TSC_AUX, v->state.tsc_aux);
 	virt->vcpu_load(v);
@@ -99,6 +122,9 @@ void vcpu_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t err
 {
 	struct event *first = &v->state.injected, *ev = &v->state.pending;
 
+	vcpu_need(v, VG_CRS);
+	if (!(v->state.cr0 & CR0_PE))
+		has_error = false; /* real mode pushes none (SDM volume 3, 21.1.4) */
 	if (ev->type == EVENT_EXCEPTION)
 		first = ev; /* decided on a moment ago: counts as being delivered */
 	if (first->type == EVENT_EXCEPTION) {
@@ -110,7 +136,7 @@ void vcpu_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t err
 		if ((contributory(first->vector) && contributory(vector)) ||
 		    (first->vector == VEC_PF && (contributory(vector) || vector == VEC_PF))) {
 			vector = VEC_DF;
-			has_error = true;
+			has_error = v->state.cr0 & CR0_PE;
 			error_code = 0;
 		}
 		/* otherwise the first is benign and will come again when its instruction does */
@@ -146,7 +172,7 @@ static void inject_interrupt(struct vcpu *v, bool slot_taken)
 	struct vcpu_state *s = &v->state;
 	int pending = vlapic_pending(&v->lapic);
 
-	if (LIKELY(pending < 0)) {
+	if (pending < 0) {
 		want_irq_window(v, false);
 		return;
 	}
@@ -173,7 +199,7 @@ static bool inject_nmi(struct vcpu *v)
 
 /* At most one event an entry: what was cut short, then exception, NMI, interrupt. Interrupts off.
  */
-static void inject_events(struct vcpu *v)
+static void inject_something(struct vcpu *v)
 {
 	struct vcpu_state *s = &v->state;
 	bool taken = false;
@@ -187,9 +213,25 @@ static void inject_events(struct vcpu *v)
 		s->pending.type = EVENT_NONE;
 		taken = true;
 	}
-	if (UNLIKELY(__atomic_load_n(&s->apic.nmi_pending, __ATOMIC_ACQUIRE)) && !taken)
-		taken = inject_nmi(v);
+	if (UNLIKELY(__atomic_load_n(&s->apic.nmi_pending, __ATOMIC_ACQUIRE))) {
+		/* There is no window for "after this event": a kick ends the run right behind it. */
+		if (taken)
+			ipi_kick(cpu_id());
+		else
+			taken = inject_nmi(v);
+	}
 	inject_interrupt(v, taken);
+}
+
+/* Mostly there is nothing to do, and no window open for what has gone. */
+static inline void inject_events(struct vcpu *v)
+{
+	const struct vcpu_state *s = &v->state;
+
+	if (UNLIKELY(s->injected.type | s->pending.type | v->irq_window |
+		     __atomic_load_n(&s->apic.nmi_pending, __ATOMIC_ACQUIRE)) ||
+	    UNLIKELY(vlapic_maybe_pending(&v->lapic, &s->apic)))
+		inject_something(v);
 }
 
 /* --- halting, INIT and SIPI ------------------------------------------------- */
@@ -272,7 +314,9 @@ static void check_dead_halt(struct vcpu *v)
 		const struct vcpu_state *s = &vm->vcpus[i]->state;
 
 		if (s->activity == ACTIVITY_RUNNING ||
-		    (s->activity == ACTIVITY_HALTED && (s->rflags & RFLAGS_IF)))
+		    (s->activity == ACTIVITY_HALTED && (s->rflags & RFLAGS_IF)) ||
+		    s->apic.nmi_pending || s->apic.init_pending || s->apic.sipi_pending ||
+		    s->pending.type != EVENT_NONE || s->injected.type != EVENT_NONE)
 			return;
 	}
 	vm_fail(vm, DISP_HALT, "every vCPU has halted with interrupts off");
@@ -296,12 +340,14 @@ static void sleep_until_request(struct vcpu *v)
 static void park(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
-	uint64_t flags = irq_save();
+	uint64_t flags;
 
+	vcpu_refresh_pdptes(v);
+	flags = irq_save();
 	vcpu_need(v, VG_ALL);
 	want_irq_window(v, false);
 	if (v->xstate_loaded)
-		xstate_save(v->state.xstate, xstate_mask(v));
+		save_xstate(v);
 	v->xstate_loaded = false;
 	irq_restore(flags);
 
@@ -314,7 +360,7 @@ static void park(struct vcpu *v)
 	spin_unlock(&vm->park_lock, flags);
 
 	flags = irq_save();
-	xstate_restore(v->state.xstate, xstate_mask(v));
+	load_xstate(v);
 	v->xstate_loaded = true;
 	if (v->has_rdtscp)
 		wrmsr(MSR_TSC_AUX, v->state.tsc_aux);
@@ -360,40 +406,56 @@ static bool take_requests(struct vcpu *v)
 }
 
 /*
- * The host's XCR0 again. XSETBV exits, but not on QEMU's emulated SVM (7.2),
- * where the guest writes the register itself: what it wrote is kept as far as
- * its CPU model goes.
+ * Whether something comes before the next entry. With interrupts off: what is
+ * asked for after this look comes with a kick, which ends the guest's run at
+ * once. running_on was set when the thread came to this CPU, so whoever sets a
+ * bit in 'requests' too late for this look finds it there.
  */
-static void take_xcr0(struct vcpu *v)
+static inline bool must_attend(const struct vcpu *v)
 {
-	uint64_t now = xgetbv(0);
-
-	if (UNLIKELY(now != v->state.xcr0))
-		v->state.xcr0 = (now & v->vm->cpu_model->xcr0_mask) | XSTATE_X87;
-	if (UNLIKELY(now != xstate_host_mask()))
-		xsetbv(0, xstate_host_mask());
+	return __atomic_load_n(&v->requests, __ATOMIC_ACQUIRE) ||
+	       v->state.activity != ACTIVITY_RUNNING || cpu_need_resched();
 }
 
-/* Enters the guest once; false if a request came first. */
-static bool enter(struct vcpu *v, struct vm_exit *x)
+/* Requests, halting, other threads. False: the thread is to end. */
+static bool attend(struct vcpu *v)
 {
-	irq_disable();
-	__atomic_store_n(&v->in_guest_cpu, (int)cpu_id(), __ATOMIC_SEQ_CST);
-	/* A wish to switch threads comes with a kick, which may have been served a moment ago. */
-	if (UNLIKELY(__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) || thread_need_resched())) {
-		__atomic_store_n(&v->in_guest_cpu, -1, __ATOMIC_SEQ_CST);
-		irq_enable();
+	if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST) && !take_requests(v))
 		return false;
+	if (v->state.activity != ACTIVITY_RUNNING) {
+		if (should_wake(v)) {
+			v->state.activity = ACTIVITY_RUNNING;
+		} else {
+			check_dead_halt(v);
+			sleep_until_request(v);
+		}
 	}
-	inject_events(v);
-	if (UNLIKELY(v->has_xsave && v->state.xcr0 != xstate_host_mask()))
-		xsetbv(0, v->state.xcr0);
-	virt->run(v, x);
-	if (v->has_xsave)
-		take_xcr0(v);
-	__atomic_store_n(&v->in_guest_cpu, -1, __ATOMIC_RELEASE);
-	irq_enable(); /* the interrupt that ended the run, if any, comes now */
+	if (cpu_need_resched())
+		thread_yield();
 	return true;
+}
+
+static void begin_running(struct vcpu *v)
+{
+	uint64_t flags = irq_save();
+
+	thread_set_switch_hooks(thread_current(), switch_out, switch_in, v);
+	__atomic_store_n(&v->running_on, (int)cpu_id(), __ATOMIC_SEQ_CST);
+	virt->vcpu_load(v);
+	irq_restore(flags);
+}
+
+static void end_running(struct vcpu *v)
+{
+	uint64_t flags = irq_save();
+
+	if (v->xstate_loaded)
+		save_xstate(v);
+	v->xstate_loaded = false;
+	virt->vcpu_put(v);
+	thread_set_switch_hooks(thread_current(), NULL, NULL, NULL);
+	__atomic_store_n(&v->running_on, -1, __ATOMIC_SEQ_CST);
+	irq_restore(flags);
 }
 
 static void vcpu_loop(void *arg)
@@ -401,29 +463,23 @@ static void vcpu_loop(void *arg)
 	struct vcpu *v = arg;
 	struct vm_exit x;
 
-	thread_set_switch_hooks(thread_current(), switch_out, switch_in, v);
-	virt->vcpu_load(v);
+	begin_running(v);
 	for (;;) {
-		if (UNLIKELY(__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST)) && !take_requests(v))
-			break;
-		if (UNLIKELY(v->state.activity != ACTIVITY_RUNNING)) {
-			if (should_wake(v)) {
-				v->state.activity = ACTIVITY_RUNNING;
-			} else {
-				check_dead_halt(v);
-				sleep_until_request(v);
-				continue;
-			}
-		}
-		if (UNLIKELY(thread_need_resched()))
-			thread_yield();
-		if (!enter(v, &x))
+		irq_disable();
+		if (UNLIKELY(must_attend(v))) {
+			irq_enable();
+			if (!attend(v))
+				break;
 			continue;
+		}
+		inject_events(v);
+		virt->run(v, &x);
+		irq_enable(); /* the interrupt that ended the run, if any, comes now */
 		v->stat_exits++;
 		v->stat_exit[x.reason]++;
 		vcpu_handle_exit(v, &x);
 	}
-	thread_set_switch_hooks(thread_current(), NULL, NULL, NULL);
+	end_running(v);
 	thread_exit();
 }
 
@@ -448,7 +504,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vcpu **out)
 	v->vm = vm;
 	v->index = index;
 	v->apic_id = index;
-	v->in_guest_cpu = -1;
+	v->running_on = -1;
 	v->requests = VCPU_REQ_PAUSE;
 	code_cache_clear(&v->code);
 	v->has_rdtscp = cpu_model_has(vm->cpu_model, 0x80000001, 0, 3, 27);

@@ -3,6 +3,9 @@
 #ifndef AMBER_CORE_VCPU_H
 #define AMBER_CORE_VCPU_H
 
+#include <string.h>
+#include "hv/arch/x86/cpu.h"
+#include "hv/arch/x86/xstate.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 
@@ -33,6 +36,22 @@ static inline void vcpu_changed(struct vcpu *v, uint32_t groups)
 }
 
 /*
+ * The bytes at RIP and how many follow in the page; NULL if that is not to be
+ * had cheaply. The guest may change them at any time: read once (I3). By the
+ * vCPU's own thread, right after an exit.
+ */
+static inline const uint8_t *code_at_rip(struct vcpu *v, unsigned *left)
+{
+	uint64_t linear = v->state.rip, cr3 = v->code_root;
+
+	if (UNLIKELY(!code_cache_hit(&v->code, cr3, linear)) &&
+	    UNLIKELY(cr3 == NO_CODE_ROOT || !code_cache_fill(&v->code, v->vm, cr3, linear)))
+		return NULL;
+	*left = (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1)));
+	return v->code.page + (linear & (PAGE_SIZE - 1));
+}
+
+/*
  * Queues an exception for the next entry. Merged with one that was being
  * delivered: #DF or shutdown (SDM volume 3, table 6-5).
  */
@@ -52,8 +71,52 @@ static inline void vcpu_ud(struct vcpu *v)
  * Its length is x->insn_len or is decoded; if that fails, the fault is queued.
  */
 void vcpu_skip(struct vcpu *v, const struct vm_exit *x);
-/* The same when the length, 1..15, is known. */
-void vcpu_skip_bytes(struct vcpu *v, unsigned len);
+/* The same when the length, 1..15, is known. The first two are its rare cases. */
+void vcpu_wrap_rip(struct vcpu *v);
+void vcpu_single_step(struct vcpu *v);
+static inline void vcpu_skip_bytes(struct vcpu *v, unsigned len)
+{
+	struct vcpu_state *s = &v->state;
+
+	s->rip += len;
+	if (UNLIKELY((uint32_t)s->rip < len)) /* across a multiple of 4 GiB */
+		vcpu_wrap_rip(v);
+	s->sti_shadow = s->movss_shadow = 0;
+	if (UNLIKELY(s->rflags & RFLAGS_TF))
+		vcpu_single_step(v);
+}
+
+/*
+ * Instructions without operands, as they mostly are: without prefixes. The bytes
+ * as a number, and in bits 31:24 how many there are.
+ */
+enum plain_insn {
+	INSN_CPUID = 0x0200a20f,
+	INSN_HLT = 0x010000f4,
+	INSN_PAUSE = 0x020090f3,
+	INSN_RDMSR = 0x0200320f,
+	INSN_WRMSR = 0x0200300f,
+	INSN_VMMCALL = 0x03d9010f,
+	INSN_XSETBV = 0x03d1010f,
+	INSN_WBINVD = 0x0200090f,
+};
+/* As vcpu_skip() for one of these: its length needs no decoding if it looks that way. */
+static inline void vcpu_skip_plain(
+    struct vcpu *v, const struct vm_exit *x, enum plain_insn plain)
+{
+	unsigned len = plain >> 24, left;
+	uint32_t mask = (uint32_t)(BIT(8 * len) - 1), bytes;
+	const uint8_t *code = x->insn_len ? NULL : code_at_rip(v, &left);
+
+	if (LIKELY(code && left >= sizeof(bytes))) {
+		memcpy(&bytes, code, sizeof(bytes));
+		if (LIKELY((bytes & mask) == (plain & mask))) {
+			vcpu_skip_bytes(v, len);
+			return;
+		}
+	}
+	vcpu_skip(v, x);
+}
 
 /* exits.c: does what the exit asks for. */
 void vcpu_handle_exit(struct vcpu *v, const struct vm_exit *x);
@@ -67,6 +130,11 @@ unsigned vcpu_insn_length(struct vcpu *v);
 /* Copies up to 15 bytes at CS:RIP; returns how many could be read. */
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
 /* exit_cr.c */
+/*
+ * In PAE paging: reads the PDPTEs again. SVM takes them from memory at each walk,
+ * so nothing tells when the guest has changed them. Thread context.
+ */
+void vcpu_refresh_pdptes(struct vcpu *v);
 void exit_cr_read(struct vcpu *v, const struct vm_exit *x);
 void exit_cr_write(struct vcpu *v, const struct vm_exit *x);
 void exit_dr(struct vcpu *v, const struct vm_exit *x);
@@ -74,6 +142,16 @@ void exit_xsetbv(struct vcpu *v, const struct vm_exit *x);
 /* msr.c */
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x);
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x);
+
+/*
+ * XCR0 as the guest has it. XSETBV exits, but not on QEMU's emulated SVM (7.2),
+ * where the guest writes the register itself: what it wrote counts as far as its
+ * CPU model goes. By the vCPU's own thread, on a machine with XSAVE.
+ */
+static inline uint64_t vcpu_xcr0(const struct vcpu *v)
+{
+	return (xgetbv(0) & v->vm->cpu_model->xcr0_mask) | XSTATE_X87;
+}
 
 /* Guest TSC now. By the vCPU's own thread. */
 uint64_t vcpu_tsc(struct vcpu *v);

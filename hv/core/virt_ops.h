@@ -22,11 +22,13 @@ struct vcpu;
  */
 enum vcpu_group {
 	VG_GPR = 1 << 0,  /* general registers, RIP, RFLAGS, interrupt shadow: always valid */
-	VG_SEGS = 1 << 1, /* segments, descriptor tables, CPL */
+	VG_CODE = 1 << 1, /* CS, FS, GS, CPL: all that 64-bit code has of segmentation */
+	VG_DATA = 1 << 5, /* the other segments and the descriptor tables */
+	VG_SEGS = VG_CODE | VG_DATA,
 	VG_CRS = 1 << 2,  /* CR0, CR2, CR3, CR4, EFER, PDPTEs */
 	VG_DRS = 1 << 3,  /* DR0-DR3, DR6, DR7 */
 	VG_MSRS = 1 << 4, /* MSRs that the guest reads and writes without exits */
-	VG_ALL = (1 << 5) - 1
+	VG_ALL = (1 << 6) - 1
 };
 
 /*
@@ -94,6 +96,8 @@ struct vm_exit {
 	};
 };
 
+#define NO_CODE_ROOT UINT64_MAX
+
 struct virt_ops {
 	const char *name; /* "svm" or "vmx" */
 	/* The ladder of requirements: OK, or ERR_UNSUPPORTED and a sentence that names what is
@@ -126,15 +130,12 @@ struct virt_ops {
 	/*
 	 * Writes dirty groups, enters the guest, returns after the exit with
 	 * interrupts still off; fills *x; state.injected holds an event that was
-	 * cut short. Called with interrupts off.
+	 * cut short. If x->insn_len is 0, vcpu->code_root is CR3 in 64-bit mode, where
+	 * RIP is a linear address and paging has four levels, and NO_CODE_ROOT in
+	 * other modes. Called with interrupts off.
 	 */
 	void (*run)(struct vcpu *v, struct vm_exit *x);
 
-	/*
-	 * In 64-bit mode with four-level paging: the linear address of the
-	 * instruction that exited, and CR3. False in other modes.
-	 */
-	bool (*code_address)(struct vcpu *v, uint64_t *linear, uint64_t *cr3);
 	/* The vCPU's nested translations are stale: drop them before its next entry. */
 	void (*flush)(struct vcpu *v);
 	/* The TSC offset to apply from the next entry on: guest TSC = host TSC + offset. */

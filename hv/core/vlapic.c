@@ -190,7 +190,7 @@ int vlapic_pending(struct vlapic *l)
 	uint8_t words = __atomic_load_n(&l->irr_words, __ATOMIC_ACQUIRE);
 	int vector;
 
-	if (LIKELY(!words && !l->extint && !regs[APIC_HIDDEN_EXTINT]))
+	if (LIKELY(!vlapic_maybe_pending(l, apic_state(l))))
 		return -1;
 	if (extint_waits(l))
 		return VLAPIC_EXTINT;

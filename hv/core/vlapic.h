@@ -94,6 +94,12 @@ void vlapic_set_tpr(struct vlapic *l, uint8_t tpr);
  */
 #define VLAPIC_EXTINT 256
 int vlapic_pending(struct vlapic *l);
+/* False: vlapic_pending() would give -1. What can be told without a call; s is the vCPU's. */
+static inline bool vlapic_maybe_pending(const struct vlapic *l, const struct vlapic_state *s)
+{
+	return __atomic_load_n(&l->irr_words, __ATOMIC_ACQUIRE) | l->extint |
+	       s->regs[APIC_HIDDEN_EXTINT];
+}
 /* Moves the vector from IRR to ISR (or does the 8259's INTA cycle); returns the vector to
  * inject. */
 uint8_t vlapic_accept(struct vlapic *l, int pending);

@@ -91,6 +91,7 @@ static void tear_down(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpus[i])
 			vcpu_destroy(vm->vcpus[i]);
+	vclock_destroy(vm);
 	virt->vm_destroy(vm);
 	gmem_destroy(vm);
 	npt_destroy(&vm->npt);
@@ -116,17 +117,19 @@ static int make_cpu_model(struct vm *vm, const struct cpu_model *given, struct e
 
 static int make_vcpus(struct vm *vm, struct errmsg *e)
 {
-	vm->nvcpus = vm->config.vcpus;
-	vm->vcpus = heap_zalloc(vm->nvcpus * sizeof(struct vcpu *));
+	vm->vcpus = heap_zalloc(vm->config.vcpus * sizeof(struct vcpu *));
 	if (!vm->vcpus)
 		return err_set(e, ERR_NOMEM, "out of memory");
+	vm->nvcpus = vm->config.vcpus;
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vcpu_create(vm, i, &vm->vcpus[i]))
 			return err_set(e, ERR_NOMEM, "no memory for vcpu%u", i);
 	return OK;
 }
 
-/* All threads start parked. */
+static void park_all(struct vm *vm);
+
+/* Returns when all threads are parked: their state is the caller's from then on. */
 static int start_threads(struct vm *vm, struct errmsg *e)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
@@ -134,6 +137,7 @@ static int start_threads(struct vm *vm, struct errmsg *e)
 		if (vcpu_start_thread(vm->vcpus[i]))
 			return err_set(e, ERR_NOMEM, "no memory for the thread of vcpu%u", i);
 	}
+	park_all(vm);
 	return OK;
 }
 
@@ -403,7 +407,7 @@ static void request_action(struct vm *vm, enum vm_action a, enum vm_disposition 
 {
 	uint64_t flags = spin_lock(&manager_lock);
 
-	if (a > vm->action) {
+	if (a > vm->action && !vm->leaving) {
 		/* The guest goes no further. Before the manager can see it: the manager lets it go
 		 * again. */
 		for (unsigned i = 0; i < vm->nvcpus; i++)
@@ -453,12 +457,30 @@ static void notice(struct vm *vm, const char *text)
 	}
 }
 
-static void carry_out(struct vm *vm, enum vm_action a, enum vm_disposition d)
+/* What was asked last; a reset or start of the operator's in between has taken it back. */
+static enum vm_action take_action(struct vm *vm, enum vm_disposition *d)
 {
+	uint64_t flags = spin_lock(&manager_lock);
+	enum vm_action a = vm->action;
+
+	*d = vm->action_disposition;
+	vm->action = VM_ACTION_NONE;
+	spin_unlock(&manager_lock, flags);
+	return a;
+}
+
+static void carry_out(struct vm *vm)
+{
+	enum vm_disposition d;
+	enum vm_action a;
 	struct errmsg e;
 
 	mutex_lock(&vm->lock);
-	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
+	a = take_action(vm, &d);
+	if (a == VM_ACTION_NONE) {
+		mutex_unlock(&vm->lock);
+		return;
+	}
 	if (vm->run_state != VM_RUNNING) {
 		/* the operator was faster: a paused machine does it when it goes on */
 		vm->deferred_action = vm->run_state == VM_PAUSED ? a : VM_ACTION_NONE;
@@ -497,18 +519,14 @@ static void manager(void *arg)
 		uint64_t flags = spin_lock(&manager_lock);
 		struct list *n;
 		struct vm *vm;
-		enum vm_action a;
-		enum vm_disposition d;
 
 		while (!(n = list_pop_front(&action_queue)))
 			flags = waitq_wait(&manager_waitq, &manager_lock, flags);
 		vm = LIST_ENTRY(n, struct vm, action_link);
 		vm->action_queued = false;
 		vm->action_busy = true;
-		a = vm->action;
-		d = vm->action_disposition;
 		spin_unlock(&manager_lock, flags);
-		carry_out(vm, a, d);
+		carry_out(vm);
 		flags = spin_lock(&manager_lock);
 		vm->action_busy = false;
 		waitq_wake_all(&manager_waitq);
@@ -529,7 +547,7 @@ static void leave_manager(struct vm *vm)
 {
 	uint64_t flags = spin_lock(&manager_lock);
 
-	vm->action = VM_ACTION_STOP; /* no new ones */
+	vm->leaving = true;
 	list_remove(&vm->action_link);
 	while (vm->action_busy)
 		flags = waitq_wait(&manager_waitq, &manager_lock, flags);
@@ -545,5 +563,11 @@ void vm_destroy(struct vm *vm)
 	mutex_lock(&vm->lock);
 	stop_locked(vm, VM_STOPPED, DISP_NONE);
 	mutex_unlock(&vm->lock);
+	tear_down(vm);
+}
+
+void vm_discard(struct vm *vm)
+{
+	leave_manager(vm);
 	tear_down(vm);
 }

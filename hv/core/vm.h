@@ -71,13 +71,14 @@ struct vcpu {
 	struct waitq waitq; /* halted, parked */
 	bool parked;
 	bool xstate_loaded; /* the guest's vector state is in the CPU while the thread runs */
-	int in_guest_cpu;   /* CPU number while in guest mode, -1 otherwise; atomic */
+	int running_on;	    /* the CPU that the thread has, -1 while it has none; atomic */
 	bool sleeping;	    /* in sleep_until_request(): atomic */
 	bool has_rdtscp, has_xsave;
 	int64_t tsc_cpu_offset;		 /* of the CPU for which the TSC offset was computed last */
 	unsigned frame_order;		 /* of the frames that hold this struct */
 	struct vcpu_state *init_scratch; /* the reset values while an INIT is taken */
 	struct code_cache code;
+	uint64_t code_root; /* of the last exit: see virt_ops.run */
 	bool irq_window;		 /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;
@@ -92,6 +93,7 @@ struct vm {
 	enum vm_action action;		/* what the guest asked for; atomic */
 	enum vm_action deferred_action; /* for when a paused machine goes on */
 	enum vm_disposition action_disposition;
+	bool leaving; /* it is being destroyed: no new actions (the manager's lock) */
 	bool action_queued, action_busy; /* in the manager's queue, in its hands (its lock) */
 	struct list action_link;
 	struct spinlock park_lock; /* protects vcpu->parked of all vCPUs */
@@ -151,6 +153,8 @@ int vm_reset(struct vm *vm, struct errmsg *e) MUST_CHECK;
 int vm_poweroff(struct vm *vm, struct errmsg *e) MUST_CHECK;
 /* Stops it if it runs and frees everything. */
 void vm_destroy(struct vm *vm);
+/* Frees a machine that was built and never published; nobody else knows of it. */
+void vm_discard(struct vm *vm);
 /* Marks a paused machine frozen: its state is in a snapshot, its memory is of no more use. */
 void vm_freeze(struct vm *vm);
 

@@ -4,6 +4,10 @@
 #include <string.h>
 #include "hv/lib/fmt.h"
 
+/* defined for the analyzer only */
+#undef err_set
+#undef err_prefix
+
 const char *error_text(int err)
 {
 	static const struct {

@@ -49,4 +49,10 @@ int err_set(struct errmsg *e, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Puts "fmt..." and ": " before the message that *e already holds; returns err. */
 int err_prefix(struct errmsg *e, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time: what these return must be told to it. */
+#define err_set(e, err, ...)	(err_set(e, err, __VA_ARGS__), (err))
+#define err_prefix(e, err, ...) (err_prefix(e, err, __VA_ARGS__), (err))
+#endif
+
 #endif

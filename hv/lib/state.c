@@ -462,7 +462,7 @@ int sr_check_tree(const void *fdt, size_t size, struct errmsg *e)
 	if ((uintptr_t)fdt % 8)
 		return err_set(e, ERR_INVAL, "state tree: not aligned in memory");
 	fe = size < sizeof(struct fdt_header) ? -FDT_ERR_TRUNCATED : fdt_check_header(fdt);
-	/* before the full check: libfdt 1.6's own follows a null pointer in trees below version 16 */
+	/* first: below version 16, the full check of libfdt 1.6 follows a null pointer */
 	if (!fe && fdt_version(fdt) < 17)
 		return err_set(
 		    e, ERR_UNSUPPORTED, "state tree: device tree version %u", fdt_version(fdt));

@@ -54,6 +54,13 @@ static inline hpa_t hpa_add(hpa_t h, uint64_t n)
 #define MUST_CHECK		__attribute__((warn_unused_result))
 #define UNUSED			__attribute__((unused))
 #define NORETURN		__attribute__((noreturn))
+/* A rare branch of a hot function, kept out of it with its variables, and what it has to save. */
+#define COLD __attribute__((cold, noinline))
+/*
+ * For functions on the path of every exit whose only variables with an address
+ * are scalars handed to a callee: nothing that an overrun could start from.
+ */
+#define NO_STACK_PROTECTOR __attribute__((no_stack_protector))
 #define LIKELY(x)		__builtin_expect(!!(x), 1)
 #define UNLIKELY(x)		__builtin_expect(!!(x), 0)
 

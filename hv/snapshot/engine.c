@@ -106,8 +106,9 @@ static int first_write(struct vm *vm, struct blk_dev *backend)
 	uint64_t epoch;
 	int err;
 
+	/* No store at all: no snapshot that could be put over this disk. One that does not open is another matter. */
 	if (!s)
-		return OK; /* no store: no snapshot that could be put over this disk */
+		return partition ? ERR_IO : OK;
 	err = store_epoch_bump(s, backend->part_guid, &epoch, &e);
 	engine_unlock();
 	if (err)
@@ -158,12 +159,17 @@ bool engine_is_frozen(const struct vm_config *c)
 {
 	struct errmsg e;
 	struct store *s = engine_lock(&e);
-	bool frozen;
+	bool frozen = true; /* in doubt it waits: started, it would spoil its own snapshot */
 
-	if (!s)
-		return false;
-	if (frozen_epoch(s, c, &frozen, &e))
-		log_error("vm '%s': %s", c->name, e.text);
+	if (!s) {
+		if (partition)
+			log_error("vm '%s' is not started: %s", c->name, e.text);
+		return partition;
+	}
+	if (frozen_epoch(s, c, &frozen, &e)) {
+		log_error("vm '%s' is not started: %s", c->name, e.text);
+		frozen = true;
+	}
 	engine_unlock();
 	return frozen;
 }

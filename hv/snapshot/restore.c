@@ -58,6 +58,34 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 	return OK;
 }
 
+/* The disks that the new machine would write are those whose epochs were compared. */
+static int check_backends(struct restore *r, struct errmsg *e)
+{
+	const struct vm_config *c = &r->tree.vm->config;
+
+	for (uint32_t i = 0; i < c->ndevs; i++) {
+		const struct blk_dev *b;
+		bool known = false;
+
+		if (c->devs[i].kind != CONFIG_VIRTIO_BLK || c->devs[i].read_only)
+			continue;
+		b = blk_find(c->devs[i].backend);
+		for (unsigned n = 0; b && n < snap_info(r->snap)->ndisks; n++) {
+			struct snap_disk d;
+			int err = snap_disk(r->snap, n, &d, e);
+
+			if (err)
+				return err;
+			known |= memcmp(d.guid, b->part_guid, sizeof(d.guid)) == 0;
+		}
+		if (!known)
+			return err_set(e, ERR_STATE,
+			    "device %s: '%s' is not the disk that the snapshot was taken with",
+			    c->devs[i].name, c->devs[i].backend);
+	}
+	return OK;
+}
+
 /* For snap_ram_check(): RAM only where the machine has some. */
 static int range_is_ram(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e)
 {
@@ -119,6 +147,8 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 		err = err_set(e, ERR_CORRUPT, "is of vm '%s', its state tree of '%s'", r->name,
 		    r->tree.vm->config.name);
 	if (!err)
+		err = check_backends(r, e);
+	if (!err)
 		err = snap_ram_check(r->snap, range_is_ram, r, e);
 	if (!err)
 		err = load_ram(r, e);
@@ -148,7 +178,7 @@ static int prepare(struct restore *r, const char *name, const char *as, struct e
 	if (!err && (r->flags & RESTORE_ADVANCE)) {
 		uint64_t created = snap_info(r->snap)->created, now = wall_time();
 
-		r->tree.vm_time += now > created ? now - created : 0;
+		r->tree.advance = now > created ? now - created : 0;
 	}
 	snap_close(r->snap);
 	engine_unlock();
@@ -195,9 +225,9 @@ static int thaw(struct restore *r, struct vm *old, uint64_t started, struct rest
 	err = vm_resume(vm, e);
 	if (err)
 		return err;
-	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE))
+	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE) && vm->run_state == VM_RUNNING)
 		thread_yield();
-	out->first_insn_ns = vm->resumed_at - started;
+	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - started : 0;
 	return OK;
 }
 

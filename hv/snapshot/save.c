@@ -190,11 +190,11 @@ static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
 	if (err) {
 		snap_writer_abort(sv->writer);
 		sv->writer = NULL;
-		if (freeze && engine_set_frozen(s, &sv->vm->config, false, &ignored))
-			log_error("vm '%s': %s", sv->vm->config.name, ignored.text);
 	}
 	out->bytes = out->info.stored_bytes + out->info.state_bytes;
-	engine_unlock();
+	engine_unlock(); /* opens the store again if that error left it unusable */
+	if (err && freeze && engine_clear_frozen(&sv->vm->config, &ignored))
+		log_error("vm '%s': %s", sv->vm->config.name, ignored.text);
 	return err;
 }
 

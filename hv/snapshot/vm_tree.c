@@ -8,6 +8,7 @@
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
 #include "hv/arch/x86/tsc.h"
+#include "hv/arch/x86/xstate.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/muldiv.h"
 #include "hv/lib/fmt.h"
@@ -155,6 +156,8 @@ static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct 
 	if (!err && (xstate_bv(s) & ~(r->vm->cpu_model->xcr0_mask | 3)))
 		err = err_set(
 		    e, ERR_CORRUPT, "xstate: a component that the CPU model does not offer");
+	if (!err && (get_le32(s->xstate + 24) & ~xstate_mxcsr_mask()))
+		err = err_set(e, ERR_CORRUPT, "xstate: MXCSR has a bit that this CPU does not know");
 	if (!err &&
 	    ((s->cr4 & ~r->vm->cpu_model->cr4_mask) || (s->efer & ~r->vm->cpu_model->efer_mask) ||
 		(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
@@ -336,7 +339,7 @@ void vm_tree_load(struct vm_restore *r)
 	uint64_t then = muldiv_u64(r->vm_time, r->tsc_hz, 1000000000);
 	uint64_t jump = then - vclock_tsc_at(vm, r->vm_time);
 
-	vclock_set(vm, r->vm_time);
+	vclock_set(vm, r->vm_time + r->advance);
 	for (unsigned c = 0; c < vm->nvcpus; c++) {
 		struct vcpu *v = vm->vcpus[c];
 
@@ -364,6 +367,6 @@ void vm_tree_done(struct vm_restore *r, bool keep_vm)
 	heap_free(r->vcpus);
 	heap_free(r->devices);
 	if (r->vm && !keep_vm)
-		vm_destroy(r->vm);
+		vm_discard(r->vm);
 	*r = (struct vm_restore){.vm = NULL};
 }

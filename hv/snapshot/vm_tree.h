@@ -22,6 +22,7 @@ struct vm_restore {
 	void **devices;		   /* decoded, in the order of vm->devices */
 	unsigned ndevices;
 	uint64_t vm_time, tsc_hz;
+	uint64_t advance; /* by how much VM time jumps, ns */
 };
 
 /*

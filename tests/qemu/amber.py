@@ -183,6 +183,8 @@ class Machine:
             if m:
                 self.buffer = self.buffer[m.end():]
                 return m
+            if "panic on CPU" in self.buffer and "halted" in self.buffer:
+                raise Failure("the hypervisor panicked: " + ANSI.sub("", self.buffer)[-1500:])
             if time.monotonic() > end:
                 raise Failure(f"waited {timeout} s for {pattern!r}; last seen: "
                               f"{ANSI.sub('', self.buffer)[-400:]!r}")

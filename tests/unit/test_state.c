@@ -489,6 +489,22 @@ static void test_hostile_trees(void **state)
 	heap_free(fdt);
 }
 
+/* A tree that says it is of an older format is refused, not read by that format's rules. */
+static void test_old_versions(void **state)
+{
+	size_t size;
+	void *fdt = encode_sample(&size);
+	struct errmsg e;
+
+	for (uint32_t version = 0; version < 17; version++) {
+		fdt_set_version(fdt, version);
+		fdt_set_last_comp_version(fdt, MIN(version, 16u));
+		assert_int_not_equal(sr_check_tree(fdt, size, &e), OK);
+	}
+	assert_string_equal(e.text, "state tree: device tree version 16");
+	heap_free(fdt);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -504,6 +520,7 @@ int main(void)
 	    cmocka_unit_test(test_strings),
 	    cmocka_unit_test(test_duplicates),
 	    cmocka_unit_test(test_hostile_trees),
+	    cmocka_unit_test(test_old_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

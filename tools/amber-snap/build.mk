@@ -21,6 +21,11 @@ MODEL_C := $(shell grep -l '^DEVICE_MODEL' hv/dev/*.c)
 $(B)/amber-fields: $(U)/obj/tools/amber-fields/main.o $(MODEL_C:%.c=$(U)/obj/%.o) \
 		$(U)/libamber.a $(U)/libfake.a
 	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
+# the test that all models are complete needs all of them linked
+$(U)/test_device_models: $(U)/obj/tests/unit/test_device_models.o $(MODEL_C:%.c=$(U)/obj/%.o) \
+		$(U)/libamber.a $(U)/libfake.a
+	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lcmocka -lfdt -llz4
+
 .PHONY: fields
 fields: $(B)/amber-fields ## write docs/state-records.md from the state tables
 	$(B)/amber-fields > docs/state-records.md

@@ -12,6 +12,7 @@ struct host_cpu host_cpu;
 _Static_assert(offsetof(struct cpu, self) == 0, "entry.asm");
 _Static_assert(offsetof(struct cpu, id) == 8, "cpu_id()");
 _Static_assert(offsetof(struct cpu, current) == 16, "assembly");
+_Static_assert(offsetof(struct cpu, need_resched) == 24, "cpu_need_resched()");
 _Static_assert(offsetof(struct cpu, fs_block) == 32, "entry.asm");
 
 static unsigned online;

@@ -71,6 +71,14 @@ static inline unsigned cpu_id(void)
 	__asm__ volatile("movl %%gs:8, %0" : "=r"(id));
 	return id;
 }
+/* True if the running thread should call thread_yield(). */
+static inline bool cpu_need_resched(void)
+{
+	uint32_t need;
+
+	__asm__ volatile("movl %%gs:24, %0" : "=r"(need));
+	return need != 0;
+}
 /* True in an interrupt or exception handler. */
 static inline bool in_interrupt(void)
 {

@@ -92,12 +92,10 @@ static const struct feature features[] = {
     {0x80000001, NOSUB, ECX, 4, FROM_HOST, 0, "MOV CR8 in 32-bit mode"},
     {0x80000001, NOSUB, ECX, 5, FROM_HOST, 3, "LZCNT"},
     {0x80000001, NOSUB, ECX, 6, FROM_HOST, 0, "SSE4A"},
-    {0x80000001, NOSUB, ECX, 7, FROM_HOST, 0, "misaligned SSE"},
     {0x80000001, NOSUB, ECX, 8, FROM_HOST, 0, "PREFETCHW"},
     {0x80000001, NOSUB, EDX, 11, FROM_HOST, 1, "SYSCALL"},
     {0x80000001, NOSUB, EDX, 20, FROM_HOST, 1, "NX"},
     {0x80000001, NOSUB, EDX, 22, FROM_HOST, 0, "MMXEXT"},
-    {0x80000001, NOSUB, EDX, 25, FROM_HOST, 0, "FFXSR"},
     {0x80000001, NOSUB, EDX, 26, FROM_HOST, 0, "1 GiB pages"},
     {0x80000001, NOSUB, EDX, 27, FROM_HOST, 0, "RDTSCP"},
     {0x80000001, NOSUB, EDX, 29, FROM_HOST, 1, "long mode"},
@@ -364,12 +362,15 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 	d = find_row(m, 0xd, 0);
 	m->xcr0_mask = d ? d->r.eax : 0;
 	m->xstate_size = d ? d->r.ecx : 512;
-	if (m->xstate_size > XSTATE_MAX || (m->xcr0_mask & ~7ULL))
+	if (m->xstate_size > XSTATE_MAX || (m->xcr0_mask & ~7ULL) ||
+	    (d != NULL) != cpu_model_has(m, 1, 0, ECX, 26) ||
+	    (m->xcr0_mask && (m->xcr0_mask & 3) != 3) ||
+	    !!(m->xcr0_mask & 4) != (d && cpu_model_has(m, 1, 0, ECX, 28)))
 		return err_set(e, ERR_CORRUPT, "CPUID leaf 0xd: state components not supported");
 	m->phys_bits = (uint8_t)find_row(m, 0x80000008, 0)->r.eax;
+	if (m->phys_bits < 32 || m->phys_bits > 52)
+		return err_set(e, ERR_CORRUPT, "CPUID leaf 0x80000008: %u address bits", m->phys_bits);
 	m->efer_mask = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-	if (cpu_model_has(m, 0x80000001, 0, EDX, 25))
-		m->efer_mask |= 1 << 14; /* FFXSR */
 	m->cr4_mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
 		      CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	for (size_t i = 0; i < ARRAY_LEN(cr4_features); i++)
@@ -381,6 +382,8 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 
 int cpu_model_check_host(const struct cpu_model *m, cpuid_fn host, struct errmsg *e)
 {
+	if (m->xcr0_mask & ~(uint64_t)host(0xd, 0).eax)
+		return err_set(e, ERR_UNSUPPORTED, "needs XSAVE state that this CPU lacks");
 	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
 		const struct feature *f = &features[i];
 		uint32_t sub = f->subleaf == NOSUB ? 0 : f->subleaf;

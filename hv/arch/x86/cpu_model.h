@@ -64,6 +64,25 @@ struct cpuid_dynamic {
 struct cpuid_regs cpu_model_cpuid(
     const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, const struct cpuid_dynamic *dyn);
 
+/*
+ * The same for a leaf without subleaves in which nothing is dynamic: most of
+ * what guests ask for. NULL for all others, which are cpu_model_cpuid()'s.
+ */
+static inline const struct cpuid_regs *cpu_model_fixed(const struct cpu_model *m, uint32_t leaf)
+{
+	uint32_t low = leaf & 0x0fffffff, class = leaf >> 30; /* a wrong class fails below */
+	const struct cpuid_row *row;
+	uint8_t i;
+
+	if (low >= CPU_MODEL_IDX || class > 2 || leaf == 1)
+		return NULL;
+	i = m->index[class][low];
+	if (!i)
+		return NULL;
+	row = &m->rows[i - 1];
+	return row->leaf == leaf && row->subleaf == CPUID_NO_SUBLEAF ? &row->r : NULL;
+}
+
 /* True if CPUID.leaf.register has the bit. reg: 0 EAX .. 3 EDX. */
 bool cpu_model_has(
     const struct cpu_model *m, uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);

@@ -22,32 +22,14 @@ enum emul_result raise(struct insn *i, unsigned vector, uint32_t error_code)
 
 /* --- registers ------------------------------------------------------------------ */
 
-/* AH, CH, DH, BH: bits 15:8 of the first four registers, if no REX prefix is there. */
-static bool is_high_byte(const struct insn *i, unsigned reg, unsigned size)
-{
-	return size == 1 && !i->rex && reg >= 4 && reg < 8;
-}
-
 uint64_t reg_read(const struct insn *i, unsigned reg, unsigned size)
 {
-	if (is_high_byte(i, reg, size))
-		return i->s->gpr[reg & 3] >> 8 & 0xff;
-	return i->s->gpr[reg] & size_mask(size);
+	return gpr_read(i->s->gpr, i->rex, reg, size);
 }
 
 void reg_write(struct insn *i, unsigned reg, unsigned size, uint64_t value)
 {
-	uint64_t *r = &i->s->gpr[reg];
-	uint64_t mask = size_mask(size);
-
-	if (is_high_byte(i, reg, size)) {
-		r = &i->s->gpr[reg & 3];
-		*r = (*r & ~0xff00ULL) | (value & 0xff) << 8;
-	} else if (size >= 4) {
-		*r = value & mask;
-	} else {
-		*r = (*r & ~mask) | (value & mask);
-	}
+	gpr_write(i->s->gpr, i->rex, reg, size, value);
 }
 
 uint64_t effective_address(const struct insn *i)

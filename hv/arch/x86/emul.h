@@ -101,6 +101,27 @@ enum emul_result emulate(struct emul *e);
  */
 enum emul_result emulate_mmio(struct emul *e, gpa_t fault, bool write);
 
+/* A MOV or MOVZX between a general register, or an immediate, and memory. */
+struct emul_mov {
+	uint8_t len;	/* of the instruction */
+	uint8_t size;	/* of the operand in memory: 1, 2, 4, 8 */
+	bool write;	/* to memory */
+	uint8_t rex, reg, reg_size;
+	uint64_t linear; /* of the operand, canonical and naturally aligned */
+	uint64_t value;	 /* to be written; only 'size' bytes count */
+};
+
+/*
+ * Decodes the instruction at RIP if it is one of these and the vCPU, in 64-bit
+ * mode, could take no fault in segmentation. Of the state only the general
+ * registers and RIP are looked at. False: emulate() or emulate_mmio() must do it.
+ */
+enum { EMUL_MOV_BYTES = 16 };
+bool emul_mov_decode(
+    const struct vcpu_state *s, const uint8_t insn[EMUL_MOV_BYTES], struct emul_mov *m);
+/* Puts what was read into the register. */
+void emul_mov_load(struct vcpu_state *s, const struct emul_mov *m, uint64_t value);
+
 /*
  * Only finds the length of the instruction at CS:RIP, and what it is (map,
  * opcode, modrm, reg, rm): 1..15. 0 if it cannot be fetched or decoded: 'event'

@@ -59,7 +59,7 @@ static enum emul_result fetch_page(struct insn *i, unsigned limit)
 
 	if (i->mode != MODE_64)
 		linear = (uint32_t)(i->s->seg[SEG_CS].base + linear);
-	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
+	else if (!is_canonical(linear))
 		return raise(i, VEC_GP, 0);
 	len = (unsigned)MIN(PAGE_SIZE - (linear & (PAGE_SIZE - 1)), (uint64_t)(limit - i->have));
 	r = linear_span(i, linear, len, ACCESS_EXEC, &m);
@@ -94,31 +94,6 @@ static inline enum emul_result need(struct insn *i, unsigned n)
 	if (LIKELY(i->pos + n <= i->have))
 		return EMUL_OK;
 	return fetch(i, i->pos + n);
-}
-
-/* Unaligned little-endian loads, without a call. */
-static inline uint16_t load16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static inline uint32_t load32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static inline uint64_t load64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
 }
 
 /* A little-endian number of n (1, 2, 4, 8) bytes, sign-extended. */

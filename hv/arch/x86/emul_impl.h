@@ -9,6 +9,7 @@
  *   emul_exec.c    instructions that access memory or the stack in a way of their own
  *   emul_io.c      IN and OUT, port permission
  *   emul_string.c  MOVS, CMPS, STOS, LODS, SCAS, INS, OUTS
+ *   emul_mov.c     the short way for MOV
  *   emul_mem.c     segmentation, alignment, paging, guest memory
  *
  * The rule that all obey: whatever can fault or has to be retried comes before
@@ -17,6 +18,7 @@
 #ifndef AMBER_X86_EMUL_IMPL_H
 #define AMBER_X86_EMUL_IMPL_H
 
+#include <string.h>
 #include "hv/arch/x86/emul.h"
 #include "hv/lib/error.h"
 
@@ -173,6 +175,63 @@ uint64_t effective_address(const struct insn *i);
 static inline uint64_t size_mask(unsigned size)
 {
 	return ~0ULL >> (64 - 8 * size);
+}
+
+/* AH, CH, DH, BH: bits 15:8 of the first four registers, if no REX prefix is there. */
+static inline bool is_high_byte(uint8_t rex, unsigned reg, unsigned size)
+{
+	return size == 1 && !rex && reg >= 4 && reg < 8;
+}
+
+static inline uint64_t gpr_read(const uint64_t *gpr, uint8_t rex, unsigned reg, unsigned size)
+{
+	if (is_high_byte(rex, reg, size))
+		return gpr[reg & 3] >> 8 & 0xff;
+	return gpr[reg] & size_mask(size);
+}
+
+static inline void gpr_write(
+    uint64_t *gpr, uint8_t rex, unsigned reg, unsigned size, uint64_t value)
+{
+	uint64_t mask = size_mask(size);
+
+	if (is_high_byte(rex, reg, size))
+		gpr[reg & 3] = (gpr[reg & 3] & ~0xff00ULL) | (value & 0xff) << 8;
+	else if (size >= 4)
+		gpr[reg] = value & mask;
+	else
+		gpr[reg] = (gpr[reg] & ~mask) | (value & mask);
+}
+
+/* Of four-level paging: bits 63:47 are the same (volume 1, 3.3.7.1). */
+static inline bool is_canonical(uint64_t linear)
+{
+	return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+}
+
+/* Unaligned little-endian loads. */
+static inline uint16_t load16(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
 }
 
 /* --- emul_mem.c ----------------------------------------------------------------- */

@@ -3,11 +3,6 @@
 #include <string.h>
 #include "hv/arch/x86/emul_impl.h"
 
-static bool canonical(uint64_t linear)
-{
-	return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
-}
-
 /* Segment types (volume 3, table 3-1). */
 enum seg_type { TYPE_CODE = 8, TYPE_EXPAND_DOWN = 4, TYPE_WRITABLE = 2, TYPE_READABLE = 2 };
 
@@ -41,7 +36,7 @@ unsigned seg_linear(const struct insn *i, unsigned seg, uint64_t offset, uint64_
 
 	if (i->mode == MODE_64) {
 		*linear = offset + (seg >= SEG_FS ? g->base : 0);
-		return canonical(*linear) && canonical(*linear + len - 1) ? 0 : vector;
+		return is_canonical(*linear) && is_canonical(*linear + len - 1) ? 0 : vector;
 	}
 	*linear = (uint32_t)(g->base + offset);
 	return seg_permits(i, g, access) && within_limit(g, offset, len) ? 0 : vector;

@@ -137,7 +137,7 @@ void npt_unmap(struct npt *n, gpa_t g, uint64_t size)
 	uint64_t end = g.a + size;
 
 	while (g.a < end) {
-		unsigned level;
+		unsigned level = LEVELS;
 		uint64_t *e = find_leaf(n, g, &level);
 
 		if (e)

@@ -12,7 +12,7 @@ static struct vcpu *new_vcpu(struct vm *vm, unsigned index)
 {
 	struct vcpu *v = aligned_alloc(64, ALIGN_UP(sizeof(*v), 64));
 
-	*v = (struct vcpu){.vm = vm, .index = index, .apic_id = index, .in_guest_cpu = -1};
+	*v = (struct vcpu){.vm = vm, .index = index, .apic_id = index, .running_on = -1};
 	spinlock_init(&v->lock, RANK_VCPU);
 	waitq_init(&v->waitq);
 	return v;

@@ -76,7 +76,8 @@ static int svm_probe(struct errmsg *e)
 		return err_set(e, ERR_UNSUPPORTED, "SVM without a usable ASID");
 	svm_features = (struct svm_features){
 	    .next_rip = f.edx & SVM_CPUID_NEXT_RIP,
-	    .clean_bits = f.edx & SVM_CPUID_CLEAN,
+	    /* the intercepts are changed in too many places to keep account of */
+	    .clean_mask = f.edx & SVM_CPUID_CLEAN ? CLEAN_ALL & ~(uint32_t)CLEAN_INTERCEPTS : 0,
 	    .flush_by_asid = f.edx & SVM_CPUID_FLUSH_ASID,
 	    .decode_assist = f.edx & SVM_CPUID_DECODE,
 	    .asids = f.ebx,
@@ -124,7 +125,7 @@ static int svm_cpu_enable(struct errmsg *e)
 		memset(phys_to_virt(c->host_save), 0, PAGE_SIZE);
 		memset(phys_to_virt(c->host_vmcb), 0, PAGE_SIZE);
 		c->asid_generation = 1;
-		c->asid_next = 1;
+		c->asid_next = svm_features.asids; /* the first one flushes what others left */
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_AMD_VM_HSAVE, c->host_save.a);
@@ -160,8 +161,7 @@ static void set_intercepts(struct vmcb *c)
 	 * CVE-2015-8104). */
 	c->icpt_exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
 	c->icpt3 = ICPT_INTR | ICPT_NMI | ICPT_SMI | ICPT_INIT | ICPT_RDPMC | ICPT_CPUID |
-		   ICPT_INVD | ICPT_HLT | ICPT_INVLPGA | ICPT_IOIO | ICPT_MSR | ICPT_FERR_FREEZE |
-		   ICPT_SHUTDOWN;
+		   ICPT_INVD | ICPT_HLT | ICPT_INVLPGA | ICPT_IOIO | ICPT_MSR | ICPT_SHUTDOWN;
 	c->icpt4 = ICPT_VMRUN | ICPT_VMMCALL | ICPT_VMLOAD | ICPT_VMSAVE | ICPT_STGI | ICPT_CLGI |
 		   ICPT_SKINIT | ICPT_WBINVD | ICPT_MONITOR | ICPT_MWAIT | ICPT_MWAIT_ARMED |
 		   ICPT_XSETBV | ICPT_RDPRU;
@@ -202,10 +202,10 @@ static void svm_vcpu_destroy(struct vcpu *v)
 
 static void svm_vcpu_load(struct vcpu *v)
 {
-	unsigned cpu = cpu_id();
+	struct svm_cpu *cpu = &svm_cpus[cpu_id()];
 
-	if (v->virt->last_cpu != cpu) {
-		v->virt->last_cpu = cpu;
+	if (v->virt->cpu != cpu) {
+		v->virt->cpu = cpu;
 		v->virt->asid_generation = 0;
 		v->virt->clean = 0;
 	}
@@ -238,7 +238,6 @@ const struct virt_ops svm_ops = {
     .want_irq_window = svm_want_irq_window,
     .want_nmi_window = svm_want_nmi_window,
     .run = svm_run,
-    .code_address = svm_code_address,
     .flush = svm_flush,
     .set_tsc_offset = svm_set_tsc_offset,
     .dump = svm_dump,

@@ -22,18 +22,15 @@ section .text
 %define R14_ 112
 %define R15_ 120
 
-; void svm_enter(uint64_t guest_vmcb, uint64_t *gpr, uint64_t host_vmcb)
+; Called by world_switch() in svm_run.c: RDI the guest's VMCB, RSI its general
+; registers, RDX the host's VMCB. Returns what RSI was in RBX; keeps RBP and RSP
+; only: the caller knows.
 ; Interrupts are off at entry and at return. A host interrupt or NMI that ended
 ; the guest's run is still pending then and is taken once the caller allows it.
 global svm_enter
 svm_enter:
 	push rbp
 	mov rbp, rsp
-	push rbx
-	push r12
-	push r13
-	push r14
-	push r15
 	push rdx			; host VMCB, for VMLOAD afterwards
 	push rsi			; register file
 	clgi
@@ -56,28 +53,26 @@ svm_enter:
 	mov rsi, [rsi + RSI_]
 	vmrun
 	vmsave			; VMRUN restored the host's RAX: the guest's VMCB
-	push rsi
-	mov rsi, [rsp + 8]
-	mov [rsi + RCX_], rcx
-	mov [rsi + RDX_], rdx
-	mov [rsi + RBX_], rbx
-	mov [rsi + RBP_], rbp
-	mov [rsi + RDI_], rdi
-	mov [rsi + R8_],  r8
-	mov [rsi + R9_],  r9
-	mov [rsi + R10_], r10
-	mov [rsi + R11_], r11
-	mov [rsi + R12_], r12
-	mov [rsi + R13_], r13
-	mov [rsi + R14_], r14
-	mov [rsi + R15_], r15
 	pop rax
-	mov [rsi + RSI_], rax
-	mov rax, [rsp + 8]
+	mov [rax + RCX_], rcx
+	mov [rax + RDX_], rdx
+	mov [rax + RBX_], rbx
+	mov [rax + RBP_], rbp
+	mov [rax + RSI_], rsi
+	mov [rax + RDI_], rdi
+	mov [rax + R8_],  r8
+	mov [rax + R9_],  r9
+	mov [rax + R10_], r10
+	mov [rax + R11_], r11
+	mov [rax + R12_], r12
+	mov [rax + R13_], r13
+	mov [rax + R14_], r14
+	mov [rax + R15_], r15
+	mov rbx, rax
+	pop rax
 	vmload				; the host's FS, GS, TR
 	cli
 	stgi
-	add rsp, 16
 	; nothing of the guest's registers stays behind for speculation to use
 	xor ecx, ecx
 	xor edx, edx
@@ -87,10 +82,9 @@ svm_enter:
 	xor r9d, r9d
 	xor r10d, r10d
 	xor r11d, r11d
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop rbx
+	xor r12d, r12d
+	xor r13d, r13d
+	xor r14d, r14d
+	xor r15d, r15d
 	pop rbp
 	ret

@@ -7,6 +7,8 @@
  */
 #include "hv/arch/x86/svm/svm_impl.h"
 
+#define DR6_BS BIT(14) /* single step (APM volume 2, 13.1.1.3) */
+
 void svm_inject(struct vcpu *v, const struct event *ev)
 {
 	uint64_t inj = VMCB_EVENT_VALID | ev->vector | (uint64_t)ev->type << VMCB_EVENT_TYPE_SHIFT;
@@ -54,12 +56,23 @@ void svm_want_nmi_window(struct vcpu *v, bool on)
 		begin_step(v);
 }
 
-/* IRET exit: the handler ends with this instruction. Always handled here. */
-bool svm_nmi_iret(struct vcpu *v)
+/* IRET exit: the handler ends with this instruction. The step begins at the next entry (svm_nmi_arm). */
+void svm_nmi_iret(struct vcpu *v)
 {
 	v->virt->nmi_step_iret = true;
-	begin_step(v);
-	return true;
+}
+
+/* Before an entry: the step over an IRET, unless NMIs were opened otherwise (INIT, a restore). */
+void svm_nmi_arm(struct vcpu *v)
+{
+	struct virt_vcpu *p = v->virt;
+
+	if (!p->nmi_step_iret || p->nmi_step)
+		return;
+	if (v->state.nmi_blocked)
+		begin_step(v);
+	else
+		p->nmi_step_iret = false;
 }
 
 /*
@@ -71,28 +84,29 @@ bool svm_nmi_stepped(struct vcpu *v)
 {
 	struct virt_vcpu *p = v->virt;
 	bool debug = p->vmcb->exit_code == SVM_EXIT_EXCEPTION + VEC_DB;
+	bool iret_done = debug && p->nmi_step_iret;
 
 	if (!p->nmi_step)
 		return false;
 	p->nmi_step = false;
-	if (!p->nmi_step_flags)
-		v->state.rflags &= ~(uint64_t)RFLAGS_TF;
-	if (debug && p->nmi_step_iret)
-		v->state.nmi_blocked = 0;
 	p->nmi_step_iret = false;
-	return debug && !p->nmi_step_flags && !(p->vmcb->dr6 & 0xf);
+	if (iret_done)
+		v->state.nmi_blocked = 0;
+	else if (!p->nmi_step_flags) /* an IRET that completed has loaded the guest's own TF */
+		v->state.rflags &= ~(uint64_t)RFLAGS_TF;
+	if (!debug || p->nmi_step_flags)
+		return false;
+	p->vmcb->dr6 &= ~DR6_BS;
+	return true;
 }
 
-/* EXITINTINFO: an event that was being delivered when the exit came (15.7.2). */
+/* EXITINTINFO is valid: an event was being delivered when the exit came (15.7.2). */
 void svm_collect_injected(struct vcpu *v)
 {
 	uint64_t info = v->virt->vmcb->exit_int_info;
 	unsigned type = info >> VMCB_EVENT_TYPE_SHIFT & 7;
 	struct event *ev = &v->state.injected;
 
-	ev->type = EVENT_NONE;
-	if (LIKELY(!(info & VMCB_EVENT_VALID)))
-		return;
 	ev->vector = (uint8_t)info;
 	/* RIP is still at INT n, INT3 or INTO: running it again delivers it again. */
 	if (type == EVENT_SOFT_INT ||

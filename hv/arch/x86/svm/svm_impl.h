@@ -7,14 +7,13 @@
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 
-/* The back end's part of a vCPU. Only the vCPU's own thread touches it, flush_wanted apart. */
+/* The back end's part of a vCPU. Only the vCPU's own thread touches it. */
 struct virt_vcpu {
 	struct vmcb *vmcb;
 	hpa_t vmcb_phys;
-	uint64_t asid_generation; /* of the CPU in last_cpu; 0: needs a new ASID */
-	unsigned last_cpu;
-	uint32_t flush_wanted; /* atomic */
-	uint32_t clean;	       /* VMCB clean bits for the next entry */
+	struct svm_cpu *cpu;	  /* where the thread is, or was last */
+	uint64_t asid_generation; /* of that CPU; 0: needs a new ASID */
+	uint32_t clean;		  /* VMCB clean bits for the next entry */
 	bool irq_window, nmi_window;
 	bool nmi_step;		 /* single-stepping over the IRET that ends an NMI */
 	bool nmi_step_iret;	 /* IRET is intercepted to see an NMI handler's end */
@@ -23,7 +22,8 @@ struct virt_vcpu {
 
 /* What CPUID 8000000A offers (APM volume 3, E.4.9). */
 struct svm_features {
-	bool next_rip, decode_assist, flush_by_asid, clean_bits;
+	bool next_rip, decode_assist, flush_by_asid;
+	uint32_t clean_mask; /* what may be announced as clean */
 	uint32_t asids;
 };
 extern struct svm_features svm_features;
@@ -39,21 +39,32 @@ extern struct svm_cpu svm_cpus[];
 
 extern hpa_t svm_iopm, svm_msrpm; /* all intercepted, but the MSRs of the switch list */
 
-void svm_enter(uint64_t guest_vmcb, uint64_t *gpr, uint64_t host_vmcb);
-
 /* svm_state.c: between the VMCB and vcpu->state. */
 void svm_fetch(struct vcpu *v, uint32_t groups);
-void svm_commit(struct vcpu *v);
+void svm_commit_dirty(struct vcpu *v, struct vmcb *c);
+/* Writes what is dirty, and RIP, RFLAGS, RSP, RAX and the shadow always. */
+static inline void svm_commit(struct vcpu *v, struct vmcb *c)
+{
+	const struct vcpu_state *s = &v->state;
+
+	c->rax = s->gpr[GPR_RAX];
+	c->rsp = s->gpr[GPR_RSP];
+	c->rip = s->rip;
+	c->rflags = s->rflags;
+	c->int_shadow = s->sti_shadow | s->movss_shadow; /* 0 or 1 both; SHADOW_INTERRUPT */
+	if (UNLIKELY(v->dirty))
+		svm_commit_dirty(v, c);
+}
 /* svm_event.c */
 void svm_inject(struct vcpu *v, const struct event *ev);
 void svm_want_irq_window(struct vcpu *v, bool on);
 void svm_want_nmi_window(struct vcpu *v, bool on);
 void svm_collect_injected(struct vcpu *v);
-bool svm_nmi_iret(struct vcpu *v);
+void svm_nmi_iret(struct vcpu *v);
+void svm_nmi_arm(struct vcpu *v);
 bool svm_nmi_stepped(struct vcpu *v);
 /* svm_run.c */
 void svm_run(struct vcpu *v, struct vm_exit *x);
-bool svm_code_address(struct vcpu *v, uint64_t *linear, uint64_t *cr3);
 void svm_flush(struct vcpu *v);
 void svm_dump(struct vcpu *v);
 

@@ -24,13 +24,13 @@ static void new_asid(struct virt_vcpu *p, struct svm_cpu *cpu)
 
 void svm_flush(struct vcpu *v)
 {
-	__atomic_store_n(&v->virt->flush_wanted, 1, __ATOMIC_RELEASE);
+	v->virt->asid_generation = 0;
 }
 
 /* DR0-DR3 are not in the VMCB; all accesses exit, so they matter only with a breakpoint enabled. */
-static void load_breakpoints(const struct vcpu *v)
+static inline void load_breakpoints(const struct vcpu *v, const struct vmcb *c)
 {
-	if (LIKELY(!(v->virt->vmcb->dr7 & 0xff)))
+	if (LIKELY(!(c->dr7 & 0xff)))
 		return;
 	write_dr0(v->state.dr[0]);
 	write_dr1(v->state.dr[1]);
@@ -120,25 +120,34 @@ static void decode_exception(const struct vmcb *c, uint64_t code, struct vm_exit
 	x->exception.info = x->exception.vector == VEC_DB ? c->dr6 : c->exit_info2;
 }
 
-static void decode_exit(struct vcpu *v, struct vm_exit *x)
+/* The instruction's length if hardware tells; else where it can be looked up. */
+static inline uint8_t instruction_length(struct vcpu *v, const struct vmcb *c)
 {
-	const struct vmcb *c = v->virt->vmcb;
+	if (svm_features.next_rip && c->next_rip > c->rip)
+		return (uint8_t)(c->next_rip - c->rip);
+	v->code_root =
+	    (c->efer & EFER_LMA) && (c->cs.attr & SEG_ATTR_L) ? c->cr3 : NO_CODE_ROOT;
+	return 0;
+}
+
+static inline void decode_exit(struct vcpu *v, const struct vmcb *c, struct vm_exit *x)
+{
 	uint64_t code = c->exit_code;
 
-	x->insn_len =
-	    svm_features.next_rip && c->next_rip > c->rip ? (uint8_t)(c->next_rip - c->rip) : 0;
-	if (code >= SVM_EXIT_INTR && code - SVM_EXIT_INTR < sizeof(plain_exit) &&
-	    plain_exit[code - SVM_EXIT_INTR]) {
+	if (code == SVM_EXIT_IOIO) {
+		decode_io(c, x);
+		return;
+	}
+	x->insn_len = instruction_length(v, c);
+	if (code == SVM_EXIT_NPF) {
+		decode_npf(c, x);
+		return;
+	}
+	if (code - SVM_EXIT_INTR < sizeof(plain_exit) && plain_exit[code - SVM_EXIT_INTR]) {
 		x->reason = plain_exit[code - SVM_EXIT_INTR] - 1;
 		return;
 	}
 	switch (code) {
-	case SVM_EXIT_IOIO:
-		decode_io(c, x);
-		return;
-	case SVM_EXIT_NPF:
-		decode_npf(c, x);
-		return;
 	case SVM_EXIT_MSR:
 		x->reason = c->exit_info1 & 1 ? EXIT_WRMSR : EXIT_RDMSR;
 		return;
@@ -161,30 +170,54 @@ static void decode_exit(struct vcpu *v, struct vm_exit *x)
 	}
 }
 
-void svm_run(struct vcpu *v, struct vm_exit *x)
+/*
+ * svm_enter() keeps RBP and RSP only. That the vCPU comes back from it spares
+ * the compiler from keeping anything else across.
+ */
+static inline struct vcpu *world_switch(struct vcpu *v)
+{
+	uint64_t guest_vmcb = v->virt->vmcb_phys.a, host_vmcb = v->virt->cpu->host_vmcb.a;
+	uint64_t *gpr = v->state.gpr;
+
+	__asm__ volatile("call svm_enter"
+			 : "=b"(gpr), "+D"(guest_vmcb), "+d"(host_vmcb)
+			 : "S"(gpr)
+			 : "rax", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc",
+			 "memory");
+	return CONTAINER_OF(gpr, struct vcpu, state.gpr);
+}
+
+/* IRET is watched while an NMI is being handled (svm_event.c). */
+static void watch_iret(struct virt_vcpu *p, const struct vcpu_state *s)
+{
+	if (s->nmi_blocked && !p->nmi_step)
+		p->vmcb->icpt3 |= ICPT_IRET;
+	else
+		p->vmcb->icpt3 &= ~(uint32_t)ICPT_IRET;
+}
+
+static inline void before_entry(struct vcpu *v)
 {
 	struct virt_vcpu *p = v->virt;
 	struct vmcb *c = p->vmcb;
-	struct svm_cpu *cpu = &svm_cpus[cpu_id()];
-	struct vcpu_state *s = &v->state;
 
-	svm_commit(v);
-	if (UNLIKELY(__atomic_load_n(&p->flush_wanted, __ATOMIC_ACQUIRE))) {
-		__atomic_store_n(&p->flush_wanted, 0, __ATOMIC_RELAXED);
-		p->asid_generation = 0;
+	if (UNLIKELY(v->state.nmi_blocked || (c->icpt3 & ICPT_IRET))) {
+		svm_nmi_arm(v);
+		watch_iret(p, &v->state);
 	}
-	if (UNLIKELY(p->asid_generation != cpu->asid_generation))
-		new_asid(p, cpu);
-	else
-		c->tlb_control = TLB_KEEP;
-	if (UNLIKELY(s->nmi_blocked) && !p->nmi_step)
-		c->icpt3 |= ICPT_IRET;
-	else
-		c->icpt3 &= ~(uint32_t)ICPT_IRET;
-	load_breakpoints(v);
-	c->clean = svm_features.clean_bits ? p->clean & ~(uint32_t)CLEAN_INTERCEPTS : 0;
+	svm_commit(v, c);
+	c->tlb_control = TLB_KEEP;
+	if (UNLIKELY(p->asid_generation != p->cpu->asid_generation))
+		new_asid(p, p->cpu);
+	load_breakpoints(v, c);
+	c->clean = p->clean & svm_features.clean_mask;
+}
 
-	svm_enter(p->vmcb_phys.a, s->gpr, cpu->host_vmcb.a);
+static inline void after_exit(struct vcpu *v)
+{
+	struct virt_vcpu *p = v->virt;
+	struct vmcb *c = p->vmcb;
+	struct vcpu_state *s = &v->state;
 
 	p->clean = UINT32_MAX;
 	v->valid = VG_GPR;
@@ -195,12 +228,21 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 	s->sti_shadow = c->int_shadow & SHADOW_INTERRUPT;
 	s->movss_shadow = 0; /* one bit for both here */
 	c->event_inj = 0;
-	svm_collect_injected(v);
-	if (UNLIKELY(p->nmi_step) && svm_nmi_stepped(v)) {
+	s->injected.type = EVENT_NONE;
+	if (UNLIKELY(c->exit_int_info & VMCB_EVENT_VALID))
+		svm_collect_injected(v);
+}
+
+void svm_run(struct vcpu *v, struct vm_exit *x)
+{
+	before_entry(v);
+	v = world_switch(v);
+	after_exit(v);
+	if (UNLIKELY(v->virt->nmi_step) && svm_nmi_stepped(v)) {
 		x->reason = EXIT_NOTHING;
 		return;
 	}
-	decode_exit(v, x);
+	decode_exit(v, v->virt->vmcb, x);
 }
 
 void svm_dump(struct vcpu *v)

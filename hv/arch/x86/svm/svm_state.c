@@ -3,40 +3,58 @@
 #include <string.h>
 #include "hv/arch/x86/svm/svm_impl.h"
 
-/* In the order of enum seg_reg. */
-static struct vmcb_seg *vmcb_seg(struct vmcb *c, enum seg_reg i)
+/* Hardware does not keep G (APM volume 2, 15.5.1): it follows from the limit. */
+static uint16_t canonical_attr(const struct vmcb_seg *h)
 {
-	struct vmcb_seg *const at[SEG_COUNT] = {
-	    &c->es, &c->cs, &c->ss, &c->ds, &c->fs, &c->gs, &c->ldtr, &c->tr};
-
-	return at[i];
+	return (uint16_t)((h->attr & SEG_ATTR_MASK & ~SEG_ATTR_G) |
+	    (h->limit > 0xfffff ? SEG_ATTR_G : 0));
 }
 
-static void fetch_segs(struct vcpu_state *s, struct vmcb *c)
+static inline void fetch_seg(struct seg *g, const struct vmcb_seg *h)
 {
-	for (enum seg_reg i = 0; i < SEG_COUNT; i++) {
-		const struct vmcb_seg *h = vmcb_seg(c, i);
+	*g = (struct seg){h->base, h->limit, h->sel, canonical_attr(h)};
+}
 
-		s->seg[i] = (struct seg){h->base, h->limit, h->sel, h->attr & SEG_ATTR_MASK};
-	}
+static inline void commit_seg(const struct seg *g, struct vmcb_seg *h)
+{
+	*h = (struct vmcb_seg){g->sel, g->attr, g->limit, g->base};
+}
+
+static void fetch_code(struct vcpu_state *s, const struct vmcb *c)
+{
+	fetch_seg(&s->seg[SEG_CS], &c->cs);
+	fetch_seg(&s->seg[SEG_FS], &c->fs);
+	fetch_seg(&s->seg[SEG_GS], &c->gs);
+	s->cpl = c->cpl;
+}
+
+static void fetch_data(struct vcpu_state *s, const struct vmcb *c)
+{
+	fetch_seg(&s->seg[SEG_ES], &c->es);
+	fetch_seg(&s->seg[SEG_SS], &c->ss);
+	fetch_seg(&s->seg[SEG_DS], &c->ds);
+	fetch_seg(&s->seg[SEG_LDTR], &c->ldtr);
+	fetch_seg(&s->seg[SEG_TR], &c->tr);
 	/* A loaded task register is busy; emulated SVM keeps the type that LTR found. */
 	s->seg[SEG_TR].attr |= 2;
 	s->gdtr = (struct desc_table){c->gdtr.base, (uint16_t)c->gdtr.limit};
 	s->idtr = (struct desc_table){c->idtr.base, (uint16_t)c->idtr.limit};
-	s->cpl = c->cpl;
 	/* Hardware keeps CPL apart and need not keep SS.DPL (APM volume 2, 15.5.1); they are one
 	 * here. */
 	s->seg[SEG_SS].attr =
-	    (uint16_t)((s->seg[SEG_SS].attr & ~SEG_ATTR_DPL) | s->cpl << SEG_ATTR_DPL_SHIFT);
+	    (uint16_t)((s->seg[SEG_SS].attr & ~SEG_ATTR_DPL) | c->cpl << SEG_ATTR_DPL_SHIFT);
 }
 
 static void commit_segs(const struct vcpu_state *s, struct vmcb *c)
 {
-	for (enum seg_reg i = 0; i < SEG_COUNT; i++) {
-		const struct seg *g = &s->seg[i];
-
-		*vmcb_seg(c, i) = (struct vmcb_seg){g->sel, g->attr, g->limit, g->base};
-	}
+	commit_seg(&s->seg[SEG_ES], &c->es);
+	commit_seg(&s->seg[SEG_CS], &c->cs);
+	commit_seg(&s->seg[SEG_SS], &c->ss);
+	commit_seg(&s->seg[SEG_DS], &c->ds);
+	commit_seg(&s->seg[SEG_FS], &c->fs);
+	commit_seg(&s->seg[SEG_GS], &c->gs);
+	commit_seg(&s->seg[SEG_LDTR], &c->ldtr);
+	commit_seg(&s->seg[SEG_TR], &c->tr);
 	c->gdtr = (struct vmcb_seg){0, 0, s->gdtr.limit, s->gdtr.base};
 	c->idtr = (struct vmcb_seg){0, 0, s->idtr.limit, s->idtr.base};
 	c->cpl = s->cpl;
@@ -92,10 +110,12 @@ static void commit_msrs(const struct vcpu_state *s, struct vmcb *c)
 
 void svm_fetch(struct vcpu *v, uint32_t groups)
 {
-	struct vmcb *c = v->virt->vmcb;
+	const struct vmcb *c = v->virt->vmcb;
 
-	if (groups & VG_SEGS)
-		fetch_segs(&v->state, c);
+	if (groups & VG_CODE)
+		fetch_code(&v->state, c);
+	if (groups & VG_DATA)
+		fetch_data(&v->state, c);
 	if (groups & VG_CRS)
 		fetch_crs(&v->state, c);
 	if (groups & VG_DRS) {
@@ -106,19 +126,10 @@ void svm_fetch(struct vcpu *v, uint32_t groups)
 		fetch_msrs(&v->state, c);
 }
 
-/* Writes what is dirty, and RIP, RFLAGS, RSP, RAX and the shadow always. */
-void svm_commit(struct vcpu *v)
+void svm_commit_dirty(struct vcpu *v, struct vmcb *c)
 {
-	struct vcpu_state *s = &v->state;
-	struct vmcb *c = v->virt->vmcb;
+	const struct vcpu_state *s = &v->state;
 
-	c->rax = s->gpr[GPR_RAX];
-	c->rsp = s->gpr[GPR_RSP];
-	c->rip = s->rip;
-	c->rflags = s->rflags;
-	c->int_shadow = s->sti_shadow | s->movss_shadow ? SHADOW_INTERRUPT : 0;
-	if (LIKELY(!v->dirty))
-		return;
 	if (v->dirty & VG_SEGS) {
 		commit_segs(s, c);
 		v->virt->clean &= ~(uint32_t)(CLEAN_SEG | CLEAN_DT);
@@ -137,13 +148,4 @@ void svm_commit(struct vcpu *v)
 		v->virt->clean &= ~(uint32_t)CLEAN_NP; /* G_PAT */
 	}
 	v->dirty = 0;
-}
-
-bool svm_code_address(struct vcpu *v, uint64_t *linear, uint64_t *cr3)
-{
-	const struct vmcb *c = v->virt->vmcb;
-
-	*linear = c->rip;
-	*cr3 = c->cr3;
-	return (c->efer & EFER_LMA) && (c->cs.attr & SEG_ATTR_L);
 }

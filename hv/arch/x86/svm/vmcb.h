@@ -75,6 +75,7 @@ enum vmcb_clean {
 	CLEAN_SEG = 1 << 8,
 	CLEAN_CR2 = 1 << 9,
 	CLEAN_LBR = 1 << 10,
+	CLEAN_ALL = (1 << 11) - 1,
 };
 
 struct vmcb_seg {
