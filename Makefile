@@ -35,12 +35,18 @@ HV_CFLAGS := $(COMMON) -ffreestanding -fbuiltin -fno-pic -fno-pie -mcmodel=kerne
 	-fno-strict-aliasing -fno-common -fstack-protector-strong -mstack-protector-guard=tls \
 	-mstack-protector-guard-reg=fs -mstack-protector-guard-offset=40 \
 	-fno-delete-null-pointer-checks -fcf-protection=none -ffunction-sections -fdata-sections \
-	-DAMBER_VERSION='"$(VERSION)"'
+	-falign-loops=1 -DAMBER_VERSION='"$(VERSION)"'
 ifeq ($(DEBUG),1)
 HV_CFLAGS += -DAMBER_DEBUG=1 -fsanitize=undefined -fno-sanitize=alignment
 endif
 # These two files define what the compiler would otherwise put calls to, or knows by other types.
 $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
+# What no guest waits for is compiled for size. The image has to stay below 512 KiB.
+COLD_C := $(wildcard hv/console/*.c hv/drv/pci*.c hv/block/gpt.c hv/dev/acpi_tables.c hv/dev/aml.c \
+	hv/core/selftest.c hv/core/vm_config.c hv/core/boot_linux.c hv/arch/x86/acpi.c \
+	hv/arch/x86/cpu_model.c hv/arch/x86/vcpu_state.c hv/snapshot/catalog.c hv/snapshot/snapshot.c \
+	hv/snapshot/restore.c hv/snapshot/store*.c hv/snapshot/vm_tree.c)
+$(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
 HV_C := $(sort $(shell find hv -name '*.c'))
 HV_S := $(sort $(shell find hv -name '*.asm'))
 HV_OBJ := $(HV_C:%.c=$(O)/%.o) $(HV_S:%.asm=$(O)/%.asm.o)
@@ -83,7 +89,7 @@ $(NAMES_COMMIT): private HV_CFLAGS += -DAMBER_COMMIT='"$(COMMIT)"'
 $(NAMES_COMMIT): $(O)/commit
 STAMP = @mkdir -p $(@D); cmp -s $@ - <<<"$$STAMPED" || cat > $@ <<<"$$STAMPED"
 $(O)/commit: export STAMPED = $(COMMIT)
-$(O)/flags: export STAMPED = $(CC) $(HV_CFLAGS) $(EFI_CFLAGS)
+$(O)/flags: export STAMPED = $(CC) $(HV_CFLAGS) $(EFI_CFLAGS) $(COLD_C)
 $(U)/flags: export STAMPED = $(HOSTCC) $(UNIT_CFLAGS)
 $(F)/flags: export STAMPED = $(FUZZ_CFLAGS)
 $(O)/commit $(O)/flags $(U)/flags $(F)/flags: FORCE
