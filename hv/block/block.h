@@ -12,9 +12,9 @@
 #include "hv/lib/list.h"
 #include "hv/lib/types.h"
 
-#define SECTOR_SIZE    512
-#define BLK_MAX_SG     64
-#define BLK_MAX_BYTES  (1 * MIB) /* per request */
+#define SECTOR_SIZE   512
+#define BLK_MAX_SG    64
+#define BLK_MAX_BYTES (1 * MIB) /* per request */
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD };
 
@@ -23,7 +23,7 @@ struct blk_dev;
 struct blk_req {
 	struct list link; /* owned by the device while in flight */
 	enum blk_op op;
-	uint64_t sector; /* in units of SECTOR_SIZE, relative to the device */
+	uint64_t sector;   /* in units of SECTOR_SIZE, relative to the device */
 	uint32_t nsectors; /* equals the sum of the pieces for reads and writes */
 	const struct sg *sg;
 	unsigned nsg;
@@ -49,8 +49,8 @@ struct blk_ops {
 
 struct blk_dev {
 	struct list link;
-	char name[32];	  /* "ahci0.0", "vblk0", partitions: "ahci0.0p2" */
-	char label[40];	  /* GPT partition name in ASCII; "" for whole disks */
+	char name[32];			      /* "ahci0.0", "vblk0", partitions: "ahci0.0p2" */
+	char label[40];			      /* GPT partition name in ASCII; "" for whole disks */
 	uint8_t type_guid[16], part_guid[16]; /* as on disk; zero for whole disks */
 	uint64_t nsectors;
 	uint32_t max_sg, max_sectors; /* per request */
@@ -58,7 +58,8 @@ struct blk_dev {
 	bool has_flush, has_discard;
 	const struct blk_ops *ops;
 	void *drv;
-	const void *owner; /* the machine that may write it; NULL: none. Kept by the device model. */
+	const void
+	    *owner; /* the machine that may write it; NULL: none. Kept by the device model. */
 	uint64_t stat_reads, stat_writes, stat_flushes, stat_errors;
 	/* A part of another device: parent's driver gets the requests; ops and drv are unused. */
 	struct blk_dev *parent;
@@ -69,7 +70,8 @@ struct blk_dev {
 	uint64_t dma_max;     /* highest address that the device reaches */
 };
 
-/* Makes a device known to blk_find() and the console; reads its GPT and registers its partitions. Thread context. */
+/* Makes a device known to blk_find() and the console; reads its GPT and registers its partitions.
+ * Thread context. */
 int blk_register(struct blk_dev *d) MUST_CHECK;
 /*
  * The same without looking for partitions: for partitions and overlays.

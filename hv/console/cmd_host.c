@@ -164,7 +164,8 @@ static bool prepare(struct console_call *c, const char *what)
 {
 	struct guest_sum g = guests();
 
-	if (g.running && !call_confirm(c, "%s with %u guest%s alive", what, g.running, g.running == 1 ? "" : "s"))
+	if (g.running && !call_confirm(c, "%s with %u guest%s alive", what, g.running,
+			     g.running == 1 ? "" : "s"))
 		return false;
 	vm_foreach(stop_guest, NULL);
 	out_end(&c->out);

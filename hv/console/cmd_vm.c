@@ -189,7 +189,8 @@ static int poweroff_run(struct console_call *c)
 
 static const struct command_arg pause_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the vm", .complete = complete_vm),
-    COMMAND_ARG("--at", ARG_VALUE, "not before its clock shows so many nanoseconds", .number = true),
+    COMMAND_ARG(
+	"--at", ARG_VALUE, "not before its clock shows so many nanoseconds", .number = true),
     COMMAND_ARGS_END,
 };
 

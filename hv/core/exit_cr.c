@@ -308,7 +308,8 @@ void exit_xsetbv(struct vcpu *v, const struct vm_exit *x)
 		vcpu_gp(v);
 		return;
 	}
-	xsetbv(0, value); /* the guest's is in the CPU; first, for a switch of threads reads it back */
+	xsetbv(
+	    0, value); /* the guest's is in the CPU; first, for a switch of threads reads it back */
 	s->xcr0 = value;
 	vcpu_skip_plain(v, x, INSN_XSETBV);
 }

@@ -15,12 +15,13 @@
 struct thread;
 
 enum thread_flags {
-	THREAD_XSTATE = 1 << 0, /* owns an xstate area: may call libraries that use vector registers */
+	THREAD_XSTATE =
+	    1 << 0, /* owns an xstate area: may call libraries that use vector registers */
 };
 
 /* Creates and starts a thread; weight 1..1024 (128 is normal); NULL when out of memory. */
-struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg, unsigned flags,
-    unsigned weight);
+struct thread *thread_create(
+    const char *name, void (*fn)(void *arg), void *arg, unsigned flags, unsigned weight);
 struct thread *thread_current(void);
 /*
  * Ties a thread to one CPU; -1: any. For the calling thread at once (may switch), for
@@ -34,8 +35,8 @@ bool thread_need_resched(void);
  * from, in(arg) before it runs again, both on t's CPU with interrupts off and a spinlock held:
  * they take no lock. By t itself, or before anybody else may see t. NULL: none.
  */
-void thread_set_switch_hooks(struct thread *t, void (*out)(void *arg), void (*in)(void *arg),
-    void *arg);
+void thread_set_switch_hooks(
+    struct thread *t, void (*out)(void *arg), void (*in)(void *arg), void *arg);
 NORETURN void thread_exit(void);
 /* Waits for a thread to exit and frees it. May switch. */
 void thread_join(struct thread *t);
@@ -57,7 +58,8 @@ struct thread_info {
 /* Calls fn for every thread, idle threads included; fn may wait. From threads only. */
 void thread_foreach(void (*fn)(const struct thread_info *info, void *arg), void *arg);
 
-/* Turns the running code into CPU's first thread and starts scheduling here; once per CPU (main.c, smp). */
+/* Turns the running code into CPU's first thread and starts scheduling here; once per CPU (main.c,
+ * smp). */
 void sched_init_cpu(void);
 /* The idle loop: what a CPU's first thread does for ever. */
 NORETURN void sched_idle(void);

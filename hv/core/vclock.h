@@ -18,7 +18,8 @@ void vclock_set(struct vm *vm, uint64_t time);
 
 /* The VM's TSC at a VM time: time * tsc_hz / 10^9, without overflow. */
 uint64_t vclock_tsc_at(const struct vm *vm, uint64_t time);
-/* What to add to this CPU's TSC to get the VM's. The clock is running; no switch of CPUs in between. */
+/* What to add to this CPU's TSC to get the VM's. The clock is running; no switch of CPUs in
+ * between. */
 uint64_t vclock_tsc_offset(const struct vm *vm);
 
 #endif

@@ -214,7 +214,8 @@ static void inject_something(struct vcpu *v)
 		taken = true;
 	}
 	if (UNLIKELY(__atomic_load_n(&s->apic.nmi_pending, __ATOMIC_ACQUIRE))) {
-		/* There is no window for "after this event": a kick ends the run right behind it. */
+		/* There is no window for "after this event": a kick ends the run right behind it.
+		 */
 		if (taken)
 			ipi_kick(cpu_id());
 		else

@@ -101,8 +101,7 @@ enum plain_insn {
 	INSN_WBINVD = 0x0200090f,
 };
 /* As vcpu_skip() for one of these: its length needs no decoding if it looks that way. */
-static inline void vcpu_skip_plain(
-    struct vcpu *v, const struct vm_exit *x, enum plain_insn plain)
+static inline void vcpu_skip_plain(struct vcpu *v, const struct vm_exit *x, enum plain_insn plain)
 {
 	unsigned len = plain >> 24, left;
 	uint32_t mask = (uint32_t)(BIT(8 * len) - 1), bytes;

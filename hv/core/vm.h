@@ -79,7 +79,7 @@ struct vcpu {
 	struct vcpu_state *init_scratch; /* the reset values while an INIT is taken */
 	struct code_cache code;
 	uint64_t code_root; /* of the last exit: see virt_ops.run */
-	bool irq_window;		 /* asked the back end for an exit when interrupts open */
+	bool irq_window;    /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;
 };
@@ -98,7 +98,7 @@ struct vm {
 	struct list action_link;
 	struct spinlock park_lock; /* protects vcpu->parked of all vCPUs */
 	struct waitq park_waitq;   /* who waits for vCPUs to park */
-	uint64_t noticed_at; /* host time of the last notice to the operator */
+	uint64_t noticed_at;	   /* host time of the last notice to the operator */
 	char reason[160];	   /* for DISP_ERROR and others: a sentence */
 	unsigned nvcpus;
 	struct vcpu **vcpus;
@@ -119,8 +119,9 @@ struct vm {
 	struct timer host_timer;
 	bool clock_running;
 	uint64_t time_base, time_stopped;
-	uint64_t tsc_hz;     /* of the guest's TSC */
-	uint64_t tsc_offset; /* VM TSC less the TSC that all host CPUs agree on, while the clock runs */
+	uint64_t tsc_hz; /* of the guest's TSC */
+	uint64_t
+	    tsc_offset; /* VM TSC less the TSC that all host CPUs agree on, while the clock runs */
 	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not
 				yet */
 	uint64_t stat_unhandled_io, stat_unhandled_msr, stat_unhandled_insn;

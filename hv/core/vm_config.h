@@ -54,7 +54,8 @@ struct vm_config {
 int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
     bool (*payload_exists)(const char *name), struct errmsg *e);
 
-/* Gives the machine another name, and the UUID that follows from it. ERR_INVAL: not a legal name. */
+/* Gives the machine another name, and the UUID that follows from it. ERR_INVAL: not a legal name.
+ */
 int vm_config_rename(struct vm_config *c, const char *name, struct errmsg *e) MUST_CHECK;
 
 struct state_writer;

@@ -326,8 +326,8 @@ static void fill_config(struct vblk *b)
 static const struct device_model vblk_model;
 
 /* In use by a machine that could still write: a stopped or frozen one does not. */
-static const struct vm *claimed_by_other(const struct vblk *b, const struct vm *vm,
-    const struct vm *instead)
+static const struct vm *claimed_by_other(
+    const struct vblk *b, const struct vm *vm, const struct vm *instead)
 {
 	const struct vm *owner = b->backend->owner;
 
@@ -362,7 +362,8 @@ int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
 	return OK;
 }
 
-/* Only partitions that somebody made for guests: not the store, not the boot volume, not a whole disk. */
+/* Only partitions that somebody made for guests: not the store, not the boot volume, not a whole
+ * disk. */
 static bool is_guest_disk(const struct blk_dev *d)
 {
 	static const uint8_t type[16] = GUID_GUEST_DISK_BYTES;
@@ -389,9 +390,8 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	if (!backend)
 		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
 	if (!is_guest_disk(backend))
-		return err_set(e, ERR_INVAL,
-		    "'%s' is not a partition for guests (type %s)", cfg->backend,
-		    GUID_GUEST_DISK_TEXT);
+		return err_set(e, ERR_INVAL, "'%s' is not a partition for guests (type %s)",
+		    cfg->backend, GUID_GUEST_DISK_TEXT);
 	b = heap_zalloc(sizeof(*b));
 	dev->priv = b;
 	if (!b)

@@ -84,9 +84,9 @@ enum px_cmd {
 	PX_CMD_FRE = 1 << 4,
 	PX_CMD_FR = 1 << 14,
 	PX_CMD_CR = 1 << 15,
-	PX_CMD_ICC = 0xf << 28,
 	PX_CMD_ICC_ACTIVE = 1 << 28,
 };
+#define PX_CMD_ICC 0xf0000000U
 enum px_sctl {
 	PX_SCTL_DET = 0xf,
 	PX_SCTL_DET_RESET = 1,

@@ -61,7 +61,7 @@ static inline hpa_t hpa_add(hpa_t h, uint64_t n)
  * are scalars handed to a callee: nothing that an overrun could start from.
  */
 #define NO_STACK_PROTECTOR __attribute__((no_stack_protector))
-#define LIKELY(x)		__builtin_expect(!!(x), 1)
-#define UNLIKELY(x)		__builtin_expect(!!(x), 0)
+#define LIKELY(x)	   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)	   __builtin_expect(!!(x), 0)
 
 #endif

@@ -101,7 +101,8 @@ static struct slab *slab_create(unsigned class)
 		return NULL;
 	frame_set_tag(p, 1 << SLAB_ORDER, FRAME_TAG_SLAB);
 	s = phys_to_virt(p);
-	/* Wholly overwritten: an emulator may still hold translations of code that the firmware had here. */
+	/* Wholly overwritten: an emulator may still hold translations of code that the firmware had
+	 * here. */
 	memset(s, 0, PAGE_SIZE << SLAB_ORDER);
 	*s = (struct slab){.class = (uint16_t) class,
 	    .blocks = (uint16_t)((SLAB_SIZE - SLAB_HEAD) / class_size[class])};

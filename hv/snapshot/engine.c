@@ -106,7 +106,8 @@ static int first_write(struct vm *vm, struct blk_dev *backend)
 	uint64_t epoch;
 	int err;
 
-	/* No store at all: no snapshot that could be put over this disk. One that does not open is another matter. */
+	/* No store at all: no snapshot that could be put over this disk. One that does not open is
+	 * another matter. */
 	if (!s)
 		return partition ? ERR_IO : OK;
 	err = store_epoch_bump(s, backend->part_guid, &epoch, &e);

@@ -15,7 +15,8 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
-/* How far a host's TSC rate may be from the guest's: one part in so many. Calibration is part of it. */
+/* How far a host's TSC rate may be from the guest's: one part in so many. Calibration is part of
+ * it. */
 enum { TSC_TOLERANCE = 100 };
 
 /* --- capture ------------------------------------------------------------------ */
@@ -157,7 +158,8 @@ static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct 
 		err = err_set(
 		    e, ERR_CORRUPT, "xstate: a component that the CPU model does not offer");
 	if (!err && (get_le32(s->xstate + 24) & ~xstate_mxcsr_mask()))
-		err = err_set(e, ERR_CORRUPT, "xstate: MXCSR has a bit that this CPU does not know");
+		err =
+		    err_set(e, ERR_CORRUPT, "xstate: MXCSR has a bit that this CPU does not know");
 	if (!err &&
 	    ((s->cr4 & ~r->vm->cpu_model->cr4_mask) || (s->efer & ~r->vm->cpu_model->efer_mask) ||
 		(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
@@ -270,7 +272,8 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	if (!err && (r->tsc_hz > tsc_hz() + tsc_hz() / TSC_TOLERANCE ||
 			r->tsc_hz < tsc_hz() - tsc_hz() / TSC_TOLERANCE))
 		err = err_set(e, ERR_UNSUPPORTED,
-		    "needs a TSC of %llu kHz; this host's counts %llu kHz, and there is no scaling yet",
+		    "needs a TSC of %llu kHz; this host's counts %llu kHz, and there is no scaling "
+		    "yet",
 		    (unsigned long long)(r->tsc_hz / 1000), (unsigned long long)(tsc_hz() / 1000));
 	if (!err && r->vm_time >> 62)
 		err = err_set(e, ERR_CORRUPT, "record clock: vm-time-ns: impossible value");
@@ -335,7 +338,8 @@ void vm_tree_load(struct vm_restore *r)
 	struct list *pos;
 	unsigned i = 0;
 
-	/* The guest's TSC goes on from where it was, at this host's rate (all but the same: check_clock). */
+	/* The guest's TSC goes on from where it was, at this host's rate (all but the same:
+	 * check_clock). */
 	uint64_t then = muldiv_u64(r->vm_time, r->tsc_hz, 1000000000);
 	uint64_t jump = then - vclock_tsc_at(vm, r->vm_time);
 

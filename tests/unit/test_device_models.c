@@ -44,7 +44,8 @@ static void fields_lie_in_the_state_and_have_names(void **state)
 		for (f = (*m)->fields; f->name; f++) {
 			assert_true(strlen(f->name) <= NAME_MAX_DT);
 			assert_non_null(f->doc);
-			assert_true(f->width == 1 || f->width == 2 || f->width == 4 || f->width == 8);
+			assert_true(
+			    f->width == 1 || f->width == 2 || f->width == 4 || f->width == 8);
 			assert_true(f->offset + (size_t)f->width * f->count <= (*m)->state_size);
 			for (g = (*m)->fields; g < f; g++)
 				assert_string_not_equal(f->name, g->name);

@@ -58,8 +58,8 @@ static void takes_the_largest_leaf(void **state)
 
 	assert_int_equal(npt_init(&n, f), OK);
 	/* 1 GiB aligned both ways, then 2 MiB, then 4 KiB */
-	assert_int_equal(npt_map(&n, gpa(0), hpa(4 * GIB), GIB + SIZE_2M + PAGE_SIZE,
-			     NPT_R | NPT_W | NPT_X),
+	assert_int_equal(
+	    npt_map(&n, gpa(0), hpa(4 * GIB), GIB + SIZE_2M + PAGE_SIZE, NPT_R | NPT_W | NPT_X),
 	    OK);
 	expect(0x12345678 & ~3ULL, 4 * GIB + (0x12345678 & ~3ULL), NPT_R | NPT_W | NPT_X, GIB);
 	expect(GIB + 5, 5 * GIB + 5, NPT_R | NPT_W | NPT_X, SIZE_2M);
@@ -113,7 +113,10 @@ static void unmaps_what_it_mapped(void **state)
 	npt_destroy(&n);
 }
 
-#define FOR_FORMAT(fn, i) {#fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]}
+#define FOR_FORMAT(fn, i)                                                                          \
+	{                                                                                          \
+#fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]                         \
+	}
 
 int main(void)
 {

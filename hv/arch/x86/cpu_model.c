@@ -369,7 +369,8 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 		return err_set(e, ERR_CORRUPT, "CPUID leaf 0xd: state components not supported");
 	m->phys_bits = (uint8_t)find_row(m, 0x80000008, 0)->r.eax;
 	if (m->phys_bits < 32 || m->phys_bits > 52)
-		return err_set(e, ERR_CORRUPT, "CPUID leaf 0x80000008: %u address bits", m->phys_bits);
+		return err_set(
+		    e, ERR_CORRUPT, "CPUID leaf 0x80000008: %u address bits", m->phys_bits);
 	m->efer_mask = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	m->cr4_mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
 		      CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -422,9 +423,7 @@ static void mix_dynamic(const struct cpu_model *m, const struct cpuid_row *row,
 		r->edx = dyn->apic_id;
 		break;
 	case 0xd:
-		if (row->subleaf == 0)
-			r->ebx = xsave_size(m, dyn->xcr0);
-		else if (row->subleaf == 1 && (r->eax & 2))
+		if (row->subleaf == 0 || (row->subleaf == 1 && (r->eax & 2)))
 			r->ebx = xsave_size(m, dyn->xcr0);
 		break;
 	default:

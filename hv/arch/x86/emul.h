@@ -10,7 +10,13 @@
 #include "hv/arch/x86/vcpu_state.h"
 
 /* What an access is for; bits combine. */
-enum access { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_USER = 2, ACCESS_EXEC = 4, ACCESS_IMPLICIT_SUPERVISOR = 8 };
+enum access {
+	ACCESS_READ = 0,
+	ACCESS_WRITE = 1,
+	ACCESS_USER = 2,
+	ACCESS_EXEC = 4,
+	ACCESS_IMPLICIT_SUPERVISOR = 8
+};
 
 /*
  * Memory and ports as the emulator sees them. Each returns OK; ERR_RETRY when
@@ -64,9 +70,11 @@ enum emul_result {
 	 * set, 'event' is the single-step trap #DB, with DR6.BS in the state.
 	 */
 	EMUL_OK,
-	EMUL_EXCEPTION, /* nothing changed but what the architecture says; inject 'event', CR2 is in 'cr2' */
+	EMUL_EXCEPTION, /* nothing changed but what the architecture says; inject 'event', CR2 is in
+			   'cr2' */
 	EMUL_RETRY,	/* nothing changed; run the instruction again later */
-	EMUL_UNHANDLED, /* not in the table: the caller reports and injects #UD or stops the guest */
+	EMUL_UNHANDLED, /* not in the table: the caller reports and injects #UD or stops the guest
+			 */
 	/* a REP string instruction made progress; RIP still points at it; 'event' as for EMUL_OK */
 	EMUL_CONTINUE
 };
@@ -84,7 +92,8 @@ struct emul {
 	uint8_t insn_len;
 	struct event event; /* EVENT_NONE or an exception */
 	uint64_t cr2;
-	/* The instruction's opcode (its last byte), its map, and its ModRM byte; reg and rm with REX applied. */
+	/* The instruction's opcode (its last byte), its map, and its ModRM byte; reg and rm with
+	 * REX applied. */
 	uint8_t map; /* enum emul_map */
 	uint8_t opcode, modrm, reg, rm;
 };
@@ -103,9 +112,9 @@ enum emul_result emulate_mmio(struct emul *e, gpa_t fault, bool write);
 
 /* A MOV or MOVZX between a general register, or an immediate, and memory. */
 struct emul_mov {
-	uint8_t len;	/* of the instruction */
-	uint8_t size;	/* of the operand in memory: 1, 2, 4, 8 */
-	bool write;	/* to memory */
+	uint8_t len;  /* of the instruction */
+	uint8_t size; /* of the operand in memory: 1, 2, 4, 8 */
+	bool write;   /* to memory */
 	uint8_t rex, reg, reg_size;
 	uint64_t linear; /* of the operand, canonical and naturally aligned */
 	uint64_t value;	 /* to be written; only 'size' bytes count */

@@ -84,7 +84,8 @@ static uint64_t immediate(const uint8_t **at, unsigned size)
 	return size == 2 ? (uint64_t)(int16_t)load16(p) : (uint64_t)(int32_t)load32(p);
 }
 
-bool emul_mov_decode(const struct vcpu_state *s, const uint8_t insn[EMUL_MOV_BYTES], struct emul_mov *m)
+bool emul_mov_decode(
+    const struct vcpu_state *s, const uint8_t insn[EMUL_MOV_BYTES], struct emul_mov *m)
 {
 	const uint8_t *p = insn;
 	bool relative = false;

@@ -67,13 +67,20 @@ struct desc_table {
 enum vcpu_activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
 
 /* Events waiting to be delivered or cut short in delivery. Types as in VMCB EVENTINJ. */
-enum event_type { EVENT_NONE = 0, EVENT_INTR = 1, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT_INT = 4 };
+enum event_type {
+	EVENT_NONE = 0,
+	EVENT_INTR = 1,
+	EVENT_NMI = 2,
+	EVENT_EXCEPTION = 3,
+	EVENT_SOFT_INT = 4
+};
 
 struct event {
 	uint8_t type; /* enum event_type */
 	uint8_t vector;
 	uint8_t has_error;
-	uint8_t insn_len; /* software interrupts and exceptions: length to skip; 0: RIP is already behind */
+	uint8_t insn_len; /* software interrupts and exceptions: length to skip; 0: RIP is already
+			     behind */
 	uint32_t error_code;
 };
 
@@ -81,10 +88,10 @@ struct event {
 #define VLAPIC_REGS 64
 struct vlapic_state {
 	uint32_t regs[VLAPIC_REGS];
-	uint64_t base_msr;     /* IA32_APIC_BASE */
-	uint64_t tsc_deadline; /* IA32_TSC_DEADLINE, guest TSC; 0: disarmed */
+	uint64_t base_msr;	 /* IA32_APIC_BASE */
+	uint64_t tsc_deadline;	 /* IA32_TSC_DEADLINE, guest TSC; 0: disarmed */
 	uint64_t timer_deadline; /* VM time in ns at which the count reaches 0; 0: stopped */
-	uint64_t ldr_x2apic;   /* unused in xAPIC mode */
+	uint64_t ldr_x2apic;	 /* unused in xAPIC mode */
 	uint8_t nmi_pending;
 	uint8_t init_pending;
 	uint8_t sipi_pending;
@@ -125,13 +132,13 @@ struct vcpu_state {
 	uint64_t kvm_wall_clock, kvm_system_time; /* MSR 0x4b564d00, 0x4b564d01 */
 
 	/* event state */
-	struct event pending;	/* an exception decided on but not yet delivered */
-	struct event injected;	/* an event whose delivery an exit cut short */
-	uint8_t nmi_blocked;	/* until IRET */
-	uint8_t sti_shadow;	/* interrupts inhibited for one instruction by STI */
-	uint8_t movss_shadow;	/* the same by MOV SS or POP SS */
-	uint64_t pending_dbg;	/* DR6 bits of a pending #DB */
-	uint8_t activity;	/* enum vcpu_activity */
+	struct event pending;  /* an exception decided on but not yet delivered */
+	struct event injected; /* an event whose delivery an exit cut short */
+	uint8_t nmi_blocked;   /* until IRET */
+	uint8_t sti_shadow;    /* interrupts inhibited for one instruction by STI */
+	uint8_t movss_shadow;  /* the same by MOV SS or POP SS */
+	uint64_t pending_dbg;  /* DR6 bits of a pending #DB */
+	uint8_t activity;      /* enum vcpu_activity */
 
 	struct vlapic_state apic;
 

@@ -56,7 +56,8 @@ void svm_want_nmi_window(struct vcpu *v, bool on)
 		begin_step(v);
 }
 
-/* IRET exit: the handler ends with this instruction. The step begins at the next entry (svm_nmi_arm). */
+/* IRET exit: the handler ends with this instruction. The step begins at the next entry
+ * (svm_nmi_arm). */
 void svm_nmi_iret(struct vcpu *v)
 {
 	v->virt->nmi_step_iret = true;

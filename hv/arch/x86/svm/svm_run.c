@@ -108,7 +108,8 @@ static void decode_cr(const struct vmcb *c, uint64_t code, struct vm_exit *x)
 static void decode_exception(const struct vmcb *c, uint64_t code, struct vm_exit *x)
 {
 	if (code == SVM_EXIT_EXCEPTION + VEC_MC) {
-		/* It is the host's: intercepting it kept it from the host's own handler, which decides. */
+		/* It is the host's: intercepting it kept it from the host's own handler, which
+		 * decides. */
 		__asm__ volatile("int %0" : : "i"(VEC_MC) : "memory");
 		x->reason = EXIT_NOTHING;
 		return;
@@ -125,8 +126,7 @@ static inline uint8_t instruction_length(struct vcpu *v, const struct vmcb *c)
 {
 	if (svm_features.next_rip && c->next_rip > c->rip)
 		return (uint8_t)(c->next_rip - c->rip);
-	v->code_root =
-	    (c->efer & EFER_LMA) && (c->cs.attr & SEG_ATTR_L) ? c->cr3 : NO_CODE_ROOT;
+	v->code_root = (c->efer & EFER_LMA) && (c->cs.attr & SEG_ATTR_L) ? c->cr3 : NO_CODE_ROOT;
 	return 0;
 }
 
@@ -179,11 +179,11 @@ static inline struct vcpu *world_switch(struct vcpu *v)
 	uint64_t guest_vmcb = v->virt->vmcb_phys.a, host_vmcb = v->virt->cpu->host_vmcb.a;
 	uint64_t *gpr = v->state.gpr;
 
-	__asm__ volatile("call svm_enter"
-			 : "=b"(gpr), "+D"(guest_vmcb), "+d"(host_vmcb)
-			 : "S"(gpr)
-			 : "rax", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc",
-			 "memory");
+	__asm__ volatile(
+	    "call svm_enter"
+	    : "=b"(gpr), "+D"(guest_vmcb), "+d"(host_vmcb)
+	    : "S"(gpr)
+	    : "rax", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory");
 	return CONTAINER_OF(gpr, struct vcpu, state.gpr);
 }
 

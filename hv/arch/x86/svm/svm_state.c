@@ -7,7 +7,7 @@
 static uint16_t canonical_attr(const struct vmcb_seg *h)
 {
 	return (uint16_t)((h->attr & SEG_ATTR_MASK & ~SEG_ATTR_G) |
-	    (h->limit > 0xfffff ? SEG_ATTR_G : 0));
+			  (h->limit > 0xfffff ? SEG_ATTR_G : 0));
 }
 
 static inline void fetch_seg(struct seg *g, const struct vmcb_seg *h)
