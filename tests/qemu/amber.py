@@ -165,11 +165,20 @@ class Machine:
         except OSError as e:
             raise Failure(f"serial line: {e}") from None
         if not data:
-            raise Failure("the serial line was closed: the machine is gone")
+            raise Failure("the serial line was closed: the machine is gone" + self._last_words())
         text = data.decode(errors="replace")
         self.transcript += text
         self.buffer += text
         return True
+
+    def _last_words(self):
+        """What the emulator said before it ended, of its own accord or not."""
+        try:
+            status = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            return ""
+        said = self.process.stdout.read().decode(errors="replace").strip()
+        return f" (status {status}: {said[-400:]})"
 
     def send(self, text):
         self.sock.sendall(text.encode())
