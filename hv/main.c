@@ -13,6 +13,7 @@
 #include "hv/arch/x86/tsc.h"
 #include "hv/arch/x86/xstate.h"
 #include "hv/arch/x86/svm/svm.h"
+#include "hv/arch/x86/vmx/vmx.h"
 #include "hv/console/console.h"
 #include "hv/core/thread.h"
 #include "hv/core/wall_time.h"
@@ -115,7 +116,7 @@ static void step_firmware(void)
 /* --- from here on in a thread, which may wait for disks ------------------------------ */
 
 /* The back ends, in the order in which they are asked. */
-static const struct virt_ops *const back_ends[] = {&svm_ops};
+static const struct virt_ops *const back_ends[] = {&svm_ops, &vmx_ops};
 
 /* Every CPU must be able to what the first can. */
 static void enable_virtualization(void *arg)
@@ -128,13 +129,18 @@ static void enable_virtualization(void *arg)
 
 static void step_virtualization(void)
 {
-	struct errmsg e;
+	struct errmsg e, why = {.text = "this CPU has neither SVM nor VMX"};
 
-	for (size_t i = 0; i < ARRAY_LEN(back_ends) && !virt; i++)
-		if (back_ends[i]->probe(&e) == OK)
+	for (size_t i = 0; i < ARRAY_LEN(back_ends) && !virt; i++) {
+		int err = back_ends[i]->probe(&e);
+
+		if (err == OK)
 			virt = back_ends[i];
+		else if (err != ERR_NOENT) /* there, but not as it has to be */
+			why = e;
+	}
 	if (!virt)
-		panic_refuse(e.text);
+		panic_refuse(why.text);
 	smp_call_all(enable_virtualization, NULL);
 	log_info("virtualization: %s", virt->name);
 }

@@ -102,6 +102,8 @@ void vcpu_refresh_pdptes(struct vcpu *v)
 {
 	const struct vcpu_state *s = &v->state;
 
+	if (virt->keeps_pdptes)
+		return;
 	vcpu_need(v, VG_CRS);
 	/* entries that the guest has spoilt meanwhile: the last good ones stay */
 	if (UNLIKELY(pae_paging(s->cr0, s->cr4, s->efer)) && !load_pdptes(v, s->cr3))

@@ -105,8 +105,13 @@ static inline void vcpu_skip_plain(struct vcpu *v, const struct vm_exit *x, enum
 {
 	unsigned len = plain >> 24, left;
 	uint32_t mask = (uint32_t)(BIT(8 * len) - 1), bytes;
-	const uint8_t *code = x->insn_len ? NULL : code_at_rip(v, &left);
+	const uint8_t *code;
 
+	if (x->insn_len) {
+		vcpu_skip_bytes(v, x->insn_len);
+		return;
+	}
+	code = code_at_rip(v, &left);
 	if (LIKELY(code && left >= sizeof(bytes))) {
 		memcpy(&bytes, code, sizeof(bytes));
 		if (LIKELY((bytes & mask) == (plain & mask))) {
@@ -130,8 +135,8 @@ unsigned vcpu_insn_length(struct vcpu *v);
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
 /* exit_cr.c */
 /*
- * In PAE paging: reads the PDPTEs again. SVM takes them from memory at each walk,
- * so nothing tells when the guest has changed them. Thread context.
+ * In PAE paging: reads the PDPTEs again where the CPU takes them from memory at each
+ * walk, so that nothing tells when the guest has changed them. Thread context.
  */
 void vcpu_refresh_pdptes(struct vcpu *v);
 void exit_cr_read(struct vcpu *v, const struct vm_exit *x);

@@ -100,8 +100,8 @@ struct vm_exit {
 
 struct virt_ops {
 	const char *name; /* "svm" or "vmx" */
-	/* The ladder of requirements: OK, or ERR_UNSUPPORTED and a sentence that names what is
-	 * missing. */
+	/* The ladder of requirements: OK; ERR_NOENT if the CPU is another vendor's;
+	 * ERR_UNSUPPORTED and a sentence that names what is missing. */
 	int (*probe)(struct errmsg *e);
 	/* Turns virtualization on and off on the calling CPU. */
 	int (*cpu_enable)(struct errmsg *e);
@@ -144,6 +144,9 @@ struct virt_ops {
 	void (*dump)(struct vcpu *v);
 	/* The page-table format of nested paging; see hv/arch/x86/npt.h. */
 	const struct npt_format *npt;
+	/* In PAE paging the CPU keeps the PDPTEs that the last MOV to CR3 loaded; if not, each
+	 * walk reads them from memory. */
+	bool keeps_pdptes;
 };
 
 /* The bound back end; set by main before the first VM is made. */

@@ -11,8 +11,8 @@
 /* Eight bytes at any address, exempt from the aliasing rules. */
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
 
+/* All zero until it is used: it takes no room in the image. */
 struct crc_table {
-	uint32_t poly;
 	bool ready;
 	uint32_t t[8][256];
 };
@@ -21,13 +21,13 @@ struct crc_table {
  * t[0][i] is the CRC of byte i, t[k][i] that of byte i and k zero bytes behind
  * it. Two CPUs that come here at once write the same values.
  */
-static void table_build(struct crc_table *c)
+static void table_build(struct crc_table *c, uint32_t poly)
 {
 	for (unsigned i = 0; i < 256; i++) {
 		uint32_t v = i;
 
 		for (int bit = 0; bit < 8; bit++)
-			v = v >> 1 ^ (v & 1 ? c->poly : 0);
+			v = v >> 1 ^ (v & 1 ? poly : 0);
 		c->t[0][i] = v;
 	}
 	for (int k = 1; k < 8; k++)
@@ -36,10 +36,11 @@ static void table_build(struct crc_table *c)
 	__atomic_store_n(&c->ready, true, __ATOMIC_RELEASE);
 }
 
-static uint32_t crc_sliced(struct crc_table *c, uint32_t crc, const uint8_t *p, size_t len)
+static uint32_t crc_sliced(
+    struct crc_table *c, uint32_t poly, uint32_t crc, const uint8_t *p, size_t len)
 {
 	if (!__atomic_load_n(&c->ready, __ATOMIC_ACQUIRE))
-		table_build(c);
+		table_build(c, poly);
 	for (; len >= 8; len -= 8, p += 8) {
 		uint64_t v = *(const word *)p ^ crc;
 
@@ -79,16 +80,16 @@ static uint32_t crc_instruction(uint32_t crc, const uint8_t *p, size_t len)
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
-	static struct crc_table table = {.poly = POLY_CASTAGNOLI};
+	static struct crc_table table;
 
 	if (cpu_has_crc32())
 		return ~crc_instruction(~crc, data, len);
-	return ~crc_sliced(&table, ~crc, data, len);
+	return ~crc_sliced(&table, POLY_CASTAGNOLI, ~crc, data, len);
 }
 
 uint32_t crc32_ieee(uint32_t crc, const void *data, size_t len)
 {
-	static struct crc_table table = {.poly = POLY_IEEE};
+	static struct crc_table table;
 
-	return ~crc_sliced(&table, ~crc, data, len);
+	return ~crc_sliced(&table, POLY_IEEE, ~crc, data, len);
 }

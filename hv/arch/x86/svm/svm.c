@@ -63,8 +63,7 @@ static int svm_probe(struct errmsg *e)
 	uint64_t vm_cr = 0;
 
 	if (!host_cpu.svm)
-		return err_set(
-		    e, ERR_UNSUPPORTED, "this CPU has no SVM (CPUID 80000001 ECX bit 2)");
+		return err_set(e, ERR_NOENT, "this CPU has no SVM (CPUID 80000001 ECX bit 2)");
 	if (rdmsr_safe(MSR_AMD_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS))
 		return err_set(e, ERR_UNSUPPORTED,
 		    "SVM is disabled by the firmware (VM_CR.SVMDIS): enable it in the set-up menu");
