@@ -44,7 +44,7 @@ $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 # What no guest waits for is compiled for size. The image has to stay below 512 KiB.
 COLD_C := $(wildcard hv/console/*.c hv/drv/pci*.c hv/block/gpt.c hv/dev/acpi_tables.c hv/dev/aml.c \
 	hv/core/selftest.c hv/core/vm_config.c hv/core/boot_linux.c hv/arch/x86/acpi.c \
-	hv/arch/x86/cpu_model.c hv/arch/x86/vcpu_state.c hv/snapshot/catalog.c hv/snapshot/snapshot.c \
+	hv/arch/x86/cpu_model*.c hv/arch/x86/vcpu_state.c hv/snapshot/catalog.c hv/snapshot/snapshot.c \
 	hv/snapshot/restore.c hv/snapshot/store*.c hv/snapshot/vm_tree.c)
 $(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
 HV_C := $(sort $(shell find hv -name '*.c'))
@@ -57,9 +57,10 @@ HV_LIBS := /usr/lib/x86_64-linux-gnu/libfdt.a /usr/lib/x86_64-linux-gnu/liblz4.a
 # Whatever core functions are still missing come from tests/unit/fake/*.c.
 PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	$(wildcard hv/arch/x86/emul*.c hv/arch/x86/walk.c hv/arch/x86/vcpu_state.c \
-	hv/arch/x86/cpu_model.c hv/arch/x86/npt.c) \
+	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c) \
 	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/chardev.c \
-	hv/core/iobus.c hv/core/boot_linux.c hv/core/e820.c hv/core/device.c hv/core/pvclock.c) \
+	hv/core/iobus.c hv/core/boot_linux.c hv/core/e820.c hv/core/device.c hv/core/pvclock.c \
+	hv/core/tsc_scale.c) \
 	$(wildcard hv/block/*.c hv/dev/*.c hv/snapshot/*.c) \
 	$(wildcard hv/console/line.c hv/console/table.c hv/console/json.c \
 	hv/console/output.c hv/console/progress.c)

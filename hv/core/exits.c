@@ -104,7 +104,7 @@ static void exit_gp(struct vcpu *v, const struct vm_exit *x)
 }
 
 /* KVM's convention for a call that does not exist; guests probe with it. */
-static void exit_hypercall(struct vcpu *v, const struct vm_exit *x)
+void exit_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
 	vcpu_need(v, VG_CODE);
 	if (v->state.cpl != 0) {
@@ -115,9 +115,15 @@ static void exit_hypercall(struct vcpu *v, const struct vm_exit *x)
 	vcpu_skip_plain(v, x, INSN_VMMCALL);
 }
 
-/* Only #DB and #AC come here; they go straight back in. */
+/* What is not some instruction of another vendor's goes straight back in. */
 static void exit_exception(struct vcpu *v, const struct vm_exit *x)
 {
+	if (x->exception.vector == VEC_UD) {
+		exit_ud(v, x);
+		return;
+	}
+	if (x->exception.vector == VEC_GP && exit_gp_sysenter(v))
+		return;
 	vcpu_exception(v, x->exception.vector, x->exception.has_error, x->exception.error_code);
 }
 
@@ -167,6 +173,8 @@ static const exit_handler handlers[EXIT_REASON_COUNT] = {
     [EXIT_CACHE] = exit_skip,
     [EXIT_UNDEFINED] = exit_undefined,
     [EXIT_RDPMC] = exit_gp,
+    [EXIT_RDTSC] = exit_rdtsc,
+    [EXIT_RDTSCP] = exit_rdtscp,
     [EXIT_TASK_SWITCH] = exit_unknown,
     [EXIT_TRIPLE_FAULT] = exit_triple_fault,
     [EXIT_NOTHING] = exit_nothing,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * RDMSR and WRMSR: one table of every register that a guest may touch (I11).
- * What is not in the table gets #GP, and is counted.
+ * What is not in the table, or not in the sets of the guest's CPU model, gets #GP,
+ * and is counted. No value depends on which vendor's CPU runs the guest.
  */
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
@@ -19,6 +20,7 @@ enum msr_kind {
 struct msr_row {
 	uint32_t msr;
 	uint8_t kind;
+	uint8_t sets;	 /* enum msr_set: the models that have it; to others it is #GP */
 	uint8_t group;	 /* enum vcpu_group of the state, 0: software only */
 	uint16_t offset; /* MSR_IS_STATE */
 	uint64_t value;	 /* MSR_IS_STATE: bits that may be set; others: what it reads */
@@ -105,6 +107,31 @@ static int write_canonical(struct vcpu *v, uint64_t value)
 {
 	(void)v;
 	return canonical(value) ? OK : ERR_INVAL;
+}
+
+/*
+ * SYSENTER_ESP and _EIP have 64 bits on Intel's CPUs and 32 on AMD's, which ignore the
+ * upper half: the vendor string decides, on either host.
+ */
+static int write_sysenter(struct vcpu *v, uint64_t value, uint64_t *home)
+{
+	if (v->vm->cpu_model->msr_sets & MSR_SET_AMD)
+		value = (uint32_t)value;
+	else if (!canonical(value))
+		return ERR_INVAL;
+	*home = value;
+	vcpu_changed(v, VG_MSRS);
+	return OK;
+}
+
+static int write_sysenter_esp(struct vcpu *v, uint64_t value)
+{
+	return write_sysenter(v, value, &v->state.sysenter_esp);
+}
+
+static int write_sysenter_eip(struct vcpu *v, uint64_t value)
+{
+	return write_sysenter(v, value, &v->state.sysenter_eip);
 }
 
 static int write_zero(struct vcpu *v, uint64_t value)
@@ -205,21 +232,24 @@ static int read_deadline(struct vcpu *v, uint64_t *value)
 
 #define STATE(num, field, grp, mask, fn)                                                           \
 	{                                                                                          \
-		.msr = (num), .kind = MSR_IS_STATE, .group = (grp),                                \
+		.msr = (num), .kind = MSR_IS_STATE, .sets = MSR_SET_COMMON, .group = (grp),        \
 		.offset = offsetof(struct vcpu_state, field), .value = (mask), .name = #field,     \
 		.write = (fn)                                                                      \
 	}
-#define CONST(num, nm, val)                                                                        \
+#define CONST(who, num, nm, val)                                                                   \
 	{                                                                                          \
-		.msr = (num), .kind = MSR_IS_CONST, .value = (val), .name = (nm)                   \
+		.msr = (num), .kind = MSR_IS_CONST, .sets = MSR_SET_##who, .value = (val),         \
+		.name = (nm)                                                                       \
 	}
-#define FIXED(num, nm, val)                                                                        \
+#define FIXED(who, num, nm, val)                                                                   \
 	{                                                                                          \
-		.msr = (num), .kind = MSR_IS_FIXED, .value = (val), .name = (nm)                   \
+		.msr = (num), .kind = MSR_IS_FIXED, .sets = MSR_SET_##who, .value = (val),         \
+		.name = (nm)                                                                       \
 	}
 #define SPECIAL(num, nm, r, w)                                                                     \
 	{                                                                                          \
-		.msr = (num), .kind = MSR_IS_SPECIAL, .name = (nm), .read = (r), .write = (w)      \
+		.msr = (num), .kind = MSR_IS_SPECIAL, .sets = MSR_SET_COMMON, .name = (nm),        \
+		.read = (r), .write = (w)                                                          \
 	}
 #define ANY UINT64_MAX
 #define MTRR_VAR(n)                                                                                \
@@ -230,60 +260,94 @@ static int read_deadline(struct vcpu *v, uint64_t *value)
 /* MTRRCAP: eight variable ranges, fixed ranges, write combining. */
 #define MTRRCAP (MTRR_VARIABLE | BIT(8) | BIT(10))
 
-/* Sorted by number (a unit of the self-test: the search below is binary). */
+/* AMD's patch level is in the low half of its MSR, Intel's in the high one; above any real one. */
+#define AMD_PATCH_LEVEL	  0x1000065
+#define INTEL_PATCH_LEVEL (0x1000ULL << 32)
+
+/*
+ * Sorted by number (a unit test: the search below is binary); a number may have a row
+ * for each vendor string. Not here, and so #GP under every model: SPEC_CTRL, PRED_CMD,
+ * ARCH_CAPABILITIES, FLUSH_CMD, TSX_CTRL, PLATFORM_INFO, MPERF, APERF, performance counters,
+ * XSS, TSC_RATIO, VM_CR. CPUID shows nothing that would lead to them.
+ */
 static const struct msr_row rows[] = {
-    SPECIAL(MSR_TSC, "tsc", read_tsc, write_tsc), FIXED(MSR_PLATFORM_ID, "platform-id", 0),
+    SPECIAL(MSR_TSC, "tsc", read_tsc, write_tsc),
+    FIXED(INTEL, MSR_PLATFORM_ID, "platform-id", 0),
     SPECIAL(MSR_APIC_BASE, "apic-base", read_apic, write_apic),
     STATE(MSR_TSC_ADJUST, tsc_adjust, 0, ANY, write_tsc_adjust),
-    CONST(MSR_BIOS_SIGN_ID, "patch-level", 0x1000065), FIXED(MSR_MTRRCAP, "mtrrcap", MTRRCAP),
+    CONST(AMD, MSR_BIOS_SIGN_ID, "patch-level", AMD_PATCH_LEVEL),
+    CONST(INTEL, MSR_BIOS_SIGN_ID, "bios-sign-id", INTEL_PATCH_LEVEL),
+    FIXED(COMMON, MSR_MTRRCAP, "mtrrcap", MTRRCAP),
     STATE(MSR_SYSENTER_CS, sysenter_cs, VG_MSRS, ANY, NULL),
-    STATE(MSR_SYSENTER_ESP, sysenter_esp, VG_MSRS, ANY, write_canonical),
-    STATE(MSR_SYSENTER_EIP, sysenter_eip, VG_MSRS, ANY, write_canonical),
-    FIXED(MSR_MCG_CAP, "mcg-cap", 0), /* no banks */
-    CONST(MSR_MCG_STATUS, "mcg-status", 0),
-    CONST(MSR_MISC_ENABLE, "misc-enable", 1),	       /* fast strings */
+    STATE(MSR_SYSENTER_ESP, sysenter_esp, VG_MSRS, ANY, write_sysenter_esp),
+    STATE(MSR_SYSENTER_EIP, sysenter_eip, VG_MSRS, ANY, write_sysenter_eip),
+    FIXED(COMMON, MSR_MCG_CAP, "mcg-cap", 0), /* no banks */
+    CONST(COMMON, MSR_MCG_STATUS, "mcg-status", 0),
+    CONST(INTEL, MSR_MISC_ENABLE, "misc-enable", 1),   /* fast strings */
     STATE(MSR_DEBUGCTL, debugctl, 0, ANY, write_zero), /* no LBR, no BTF offered */
-    MTRR_VAR(0), MTRR_VAR(1), MTRR_VAR(2), MTRR_VAR(3), MTRR_VAR(4), MTRR_VAR(5), MTRR_VAR(6),
-    MTRR_VAR(7), MTRR_FIX(MSR_MTRR_FIX64K_00000, 0), MTRR_FIX(MSR_MTRR_FIX16K_80000, 1),
-    MTRR_FIX(MSR_MTRR_FIX16K_A0000, 2), MTRR_FIX(MSR_MTRR_FIX4K_C0000, 3),
-    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 1, 4), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 2, 5),
-    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 3, 6), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 4, 7),
-    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 5, 8), MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 6, 9),
-    MTRR_FIX(MSR_MTRR_FIX4K_F8000, 10), STATE(MSR_PAT, pat, VG_MSRS, ANY, write_pat),
+    MTRR_VAR(0),
+    MTRR_VAR(1),
+    MTRR_VAR(2),
+    MTRR_VAR(3),
+    MTRR_VAR(4),
+    MTRR_VAR(5),
+    MTRR_VAR(6),
+    MTRR_VAR(7),
+    MTRR_FIX(MSR_MTRR_FIX64K_00000, 0),
+    MTRR_FIX(MSR_MTRR_FIX16K_80000, 1),
+    MTRR_FIX(MSR_MTRR_FIX16K_A0000, 2),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000, 3),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 1, 4),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 2, 5),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 3, 6),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 4, 7),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 5, 8),
+    MTRR_FIX(MSR_MTRR_FIX4K_C0000 + 6, 9),
+    MTRR_FIX(MSR_MTRR_FIX4K_F8000, 10),
+    STATE(MSR_PAT, pat, VG_MSRS, ANY, write_pat),
     STATE(MSR_MTRR_DEF_TYPE, mtrr_def_type, 0, 0xcff, write_mtrr_def),
     SPECIAL(MSR_TSC_DEADLINE, "tsc-deadline", read_deadline, write_deadline),
     STATE(PVCLOCK_MSR_WALL, kvm_wall_clock, 0, ANY, pvclock_write_wall),
     STATE(PVCLOCK_MSR_SYSTEM, kvm_system_time, 0, ANY, pvclock_write_system),
-    STATE(MSR_EFER, efer, VG_CRS, ANY, write_efer), STATE(MSR_STAR, star, VG_MSRS, ANY, NULL),
+    STATE(MSR_EFER, efer, VG_CRS, ANY, write_efer),
+    STATE(MSR_STAR, star, VG_MSRS, ANY, NULL),
     STATE(MSR_LSTAR, lstar, VG_MSRS, ANY, write_canonical),
     STATE(MSR_CSTAR, cstar, VG_MSRS, ANY, write_canonical),
     STATE(MSR_SFMASK, sfmask, VG_MSRS, 0xffffffff, NULL),
     SPECIAL(MSR_FS_BASE, "fs-base", read_fs_base, write_fs_base),
     SPECIAL(MSR_GS_BASE, "gs-base", read_gs_base, write_gs_base),
     STATE(MSR_KERNEL_GS_BASE, kernel_gs_base, VG_MSRS, ANY, write_canonical),
-    STATE(MSR_TSC_AUX, tsc_aux, 0, ANY, write_tsc_aux), CONST(MSR_AMD_SYSCFG, "syscfg", 0),
-    CONST(MSR_AMD_HWCR, "hwcr", BIT(24)), /* TscFreqSel: the TSC counts at P0 frequency */
-    CONST(0xc001001fu, "nb-cfg", 0), FIXED(MSR_AMD_PATCH, "patch-level", 0x1000065),
-    CONST(0xc0010112u, "tseg-base", 0), CONST(0xc0010140u, "osvw-id-length", 0),
-    CONST(0xc0010141u, "osvw-status", 0), CONST(0xc0011020u, "ls-cfg", 0),
-    CONST(0xc0011022u, "dc-cfg", 0), CONST(0xc001102au, "bu-cfg2", 0),
-    CONST(MSR_AMD_DE_CFG, "de-cfg", BIT(1)), /* LFENCE is serializing */
+    STATE(MSR_TSC_AUX, tsc_aux, 0, ANY, write_tsc_aux),
+    CONST(AMD, MSR_AMD_SYSCFG, "syscfg", 0),
+    CONST(AMD, MSR_AMD_HWCR, "hwcr", BIT(24)), /* TscFreqSel: the TSC counts at P0 frequency */
+    CONST(AMD, 0xc001001fu, "nb-cfg", 0),
+    FIXED(AMD_HOST, MSR_AMD_PATCH, "patch-level", AMD_PATCH_LEVEL),
+    CONST(AMD, 0xc0010112u, "tseg-base", 0),
+    CONST(AMD, 0xc0010140u, "osvw-id-length", 0),
+    CONST(AMD, 0xc0010141u, "osvw-status", 0),
+    /* reading it tells some kernels that its SSBD bit works */
+    CONST(AMD_HOST, 0xc0011020u, "ls-cfg", 0),
+    CONST(AMD, 0xc0011022u, "dc-cfg", 0),
+    CONST(AMD, MSR_AMD_DE_CFG, "de-cfg", BIT(1)), /* LFENCE is serializing */
+    CONST(AMD, 0xc001102au, "bu-cfg2", 0),
 };
 
-static const struct msr_row *find(uint32_t msr)
+/* The first row of the number that is in one of the sets. */
+static const struct msr_row *find(uint32_t msr, uint8_t sets)
 {
 	size_t lo = 0, hi = ARRAY_LEN(rows);
 
-	while (lo < hi) {
+	while (lo < hi) { /* the first row that is not below msr */
 		size_t mid = (lo + hi) / 2;
 
-		if (rows[mid].msr == msr)
-			return &rows[mid];
 		if (rows[mid].msr < msr)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
+	for (; lo < ARRAY_LEN(rows) && rows[lo].msr == msr; lo++)
+		if (rows[lo].sets & sets)
+			return &rows[lo];
 	return NULL;
 }
 
@@ -298,7 +362,7 @@ static int read_msr(struct vcpu *v, uint32_t msr, uint64_t *value)
 
 	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST)
 		return vlapic_msr_read(&v->lapic, msr, value);
-	r = find(msr);
+	r = find(msr, v->vm->cpu_model->msr_sets);
 	if (!r)
 		return ERR_NOENT;
 	if (r->read)
@@ -309,6 +373,8 @@ static int read_msr(struct vcpu *v, uint32_t msr, uint64_t *value)
 	}
 	vcpu_need(v, r->group);
 	*value = *home(v, r);
+	if (r->msr == MSR_TSC_AUX && !v->has_rdtscp)
+		return ERR_INVAL;
 	return OK;
 }
 
@@ -321,7 +387,7 @@ static int write_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 		return vlapic_msr_write(&v->lapic, msr, value);
 	if (msr == MSR_TSC_DEADLINE) /* the commonest of all */
 		return vlapic_msr_write(&v->lapic, msr, value);
-	r = find(msr);
+	r = find(msr, v->vm->cpu_model->msr_sets);
 	if (!r)
 		return ERR_NOENT;
 	switch (r->kind) {

@@ -4,6 +4,7 @@
 
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/tsc.h"
+#include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 #include "hv/lib/muldiv.h"
 
@@ -81,14 +82,30 @@ void vtimer_cancel(struct vtimer *t)
 	spin_unlock(&t->vm->clock_lock, flags);
 }
 
-void vclock_init(struct vm *vm, uint64_t tsc_hz)
+void vclock_init(struct vm *vm, uint64_t rate)
 {
 	spinlock_init(&vm->clock_lock, RANK_VCLOCK);
 	list_init(&vm->vtimers);
 	timer_init(&vm->host_timer, expire, vm);
 	vm->clock_running = false;
 	vm->time_stopped = 0;
-	vm->tsc_hz = tsc_hz;
+	vclock_set_rate(vm, rate);
+}
+
+void vclock_set_rate(struct vm *vm, uint64_t rate)
+{
+	uint64_t host = tsc_hz();
+
+	vm->tsc_nominal_hz = rate;
+	vm->tsc_exits = false;
+	if (tsc_rate_is_near(rate, host)) {
+		vm->tsc_hz = host;
+		vm->tsc_scale = (struct tsc_scale){1, 0};
+		return;
+	}
+	vm->tsc_hz = rate;
+	tsc_scale_init(&vm->tsc_scale, rate, host);
+	vm->tsc_exits = !virt->fit_tsc_ratio || !virt->fit_tsc_ratio(&vm->tsc_scale);
 }
 
 void vclock_destroy(struct vm *vm)
@@ -101,7 +118,7 @@ void vclock_start(struct vm *vm)
 	uint64_t flags = spin_lock(&vm->clock_lock);
 
 	/* One reading for time and TSC, and one for all vCPUs (I10). */
-	vm->tsc_offset = vclock_tsc_at(vm, vm->time_stopped) - tsc_now();
+	vm->tsc_offset = vclock_tsc_at(vm, vm->time_stopped) - tsc_scale(&vm->tsc_scale, tsc_now());
 	vm->time_base = time_now() - vm->time_stopped;
 	vm->clock_running = true;
 	arm_host_timer(vm);
@@ -134,7 +151,13 @@ uint64_t vclock_tsc_at(const struct vm *vm, uint64_t time)
 	return muldiv_u64(time, vm->tsc_hz, 1000000000ULL);
 }
 
+uint64_t vclock_tsc(const struct vm *vm)
+{
+	return vm->clock_running ? tsc_scale(&vm->tsc_scale, tsc_now()) + vm->tsc_offset
+				 : vclock_tsc_at(vm, vm->time_stopped);
+}
+
 uint64_t vclock_tsc_offset(const struct vm *vm)
 {
-	return vm->tsc_offset + (uint64_t)this_cpu()->tsc_offset;
+	return vm->tsc_offset + tsc_scale_difference(&vm->tsc_scale, this_cpu()->tsc_offset);
 }

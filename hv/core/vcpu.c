@@ -69,6 +69,10 @@ static void save_xstate(struct vcpu *v)
 		xsetbv(0, xstate_host_mask());
 	}
 	xstate_save(v->state.xstate, xstate_mask(v));
+	/* A model without XSAVE runs on CPUs without it too: FXSAVE writes no header, and what
+	 * XSAVE wrote on another CPU must not say that a component is unused. */
+	if (!v->has_xsave)
+		*(uint64_t *)(void *)(v->state.xstate + XSAVE_HEADER) = XSTATE_X87 | XSTATE_SSE;
 }
 
 /* The thread leaves its CPU. */
@@ -101,12 +105,16 @@ static void switch_in(void *arg)
 
 uint64_t vcpu_tsc(struct vcpu *v)
 {
-	return vclock_tsc_at(v->vm, vm_time(v->vm)) + v->state.tsc_offset;
+	return vclock_tsc(v->vm) + v->state.tsc_offset;
 }
 
 void vcpu_update_tsc(struct vcpu *v)
 {
 	v->tsc_cpu_offset = this_cpu()->tsc_offset;
+	if (virt->set_tsc_ratio)
+		virt->set_tsc_ratio(v, &v->vm->tsc_scale);
+	if (virt->want_rdtsc_exits)
+		virt->want_rdtsc_exits(v, v->vm->tsc_exits);
 	virt->set_tsc_offset(v, vclock_tsc_offset(v->vm) + v->state.tsc_offset);
 }
 

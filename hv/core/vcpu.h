@@ -99,6 +99,8 @@ enum plain_insn {
 	INSN_VMMCALL = 0x03d9010f,
 	INSN_XSETBV = 0x03d1010f,
 	INSN_WBINVD = 0x0200090f,
+	INSN_RDTSC = 0x0200310f,
+	INSN_RDTSCP = 0x03f9010f,
 };
 /* As vcpu_skip() for one of these: its length needs no decoding if it looks that way. */
 static inline void vcpu_skip_plain(struct vcpu *v, const struct vm_exit *x, enum plain_insn plain)
@@ -124,6 +126,8 @@ static inline void vcpu_skip_plain(struct vcpu *v, const struct vm_exit *x, enum
 
 /* exits.c: does what the exit asks for. */
 void vcpu_handle_exit(struct vcpu *v, const struct vm_exit *x);
+/* VMCALL or VMMCALL, of either vendor. */
+void exit_hypercall(struct vcpu *v, const struct vm_exit *x);
 /* exit_emul.c */
 void exit_mmio(struct vcpu *v, const struct vm_exit *x);
 void exit_io(struct vcpu *v, const struct vm_exit *x);
@@ -143,6 +147,16 @@ void exit_cr_read(struct vcpu *v, const struct vm_exit *x);
 void exit_cr_write(struct vcpu *v, const struct vm_exit *x);
 void exit_dr(struct vcpu *v, const struct vm_exit *x);
 void exit_xsetbv(struct vcpu *v, const struct vm_exit *x);
+/* exit_tsc.c */
+void exit_rdtsc(struct vcpu *v, const struct vm_exit *x);
+void exit_rdtscp(struct vcpu *v, const struct vm_exit *x);
+/* exit_ud.c: #UD of the guest: another vendor's instruction, or the guest's own fault. */
+void exit_ud(struct vcpu *v, const struct vm_exit *x);
+/*
+ * A guest's #GP: true, and #UD queued, if it was SYSENTER or SYSEXIT in long mode and
+ * the CPU model's vendor string says AMD. Only VMX needs it (docs/cpu-state.md).
+ */
+bool exit_gp_sysenter(struct vcpu *v);
 /* msr.c */
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x);
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x);
@@ -159,7 +173,7 @@ static inline uint64_t vcpu_xcr0(const struct vcpu *v)
 
 /* Guest TSC now. By the vCPU's own thread. */
 uint64_t vcpu_tsc(struct vcpu *v);
-/* Applies the VM's clock and state.tsc_offset to the hardware. */
+/* Applies the VM's clock, its TSC ratio and state.tsc_offset to the hardware. */
 void vcpu_update_tsc(struct vcpu *v);
 
 #endif

@@ -14,6 +14,7 @@
 
 struct vm;
 struct vcpu;
+struct tsc_scale;
 
 /*
  * Parts of vcpu_state that are moved together. After an exit only GPR is valid
@@ -56,6 +57,8 @@ enum vcpu_group {
 	X(EXIT_CACHE, "INVD or WBINVD")                                                            \
 	X(EXIT_UNDEFINED, "instruction not offered")                                               \
 	X(EXIT_RDPMC, "RDPMC")                                                                     \
+	X(EXIT_RDTSC, "RDTSC")                                                                     \
+	X(EXIT_RDTSCP, "RDTSCP")                                                                   \
 	X(EXIT_TASK_SWITCH, "task switch")                                                         \
 	X(EXIT_TRIPLE_FAULT, "shutdown")                                                           \
 	X(EXIT_NOTHING, "handled by the back end")                                                 \
@@ -140,6 +143,16 @@ struct virt_ops {
 	void (*flush)(struct vcpu *v);
 	/* The TSC offset to apply from the next entry on: guest TSC = host TSC + offset. */
 	void (*set_tsc_offset)(struct vcpu *v, uint64_t offset);
+	/*
+	 * Scaling in hardware: guest TSC = host TSC * ratio + offset. fit_tsc_ratio
+	 * rounds *s to what the hardware can do, false if that is out of its range;
+	 * set_tsc_ratio applies such a ratio (also 1) from the next entry on. Both NULL:
+	 * there is none, and RDTSC exits where it must be scaled.
+	 */
+	bool (*fit_tsc_ratio)(struct tsc_scale *s);
+	void (*set_tsc_ratio)(struct vcpu *v, const struct tsc_scale *s);
+	/* RDTSC and RDTSCP exit or not; RDTSCP always does (or is #UD) without v->has_rdtscp. */
+	void (*want_rdtsc_exits)(struct vcpu *v, bool on);
 	/* Prints the hardware's control structure, decoded, to the log. */
 	void (*dump)(struct vcpu *v);
 	/* The page-table format of nested paging; see hv/arch/x86/npt.h. */

@@ -9,6 +9,7 @@
 #include "hv/core/gmem.h"
 #include "hv/core/guest_clock.h"
 #include "hv/core/iobus_dispatch.h"
+#include "hv/core/memmap.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
 #include "hv/lib/fmt.h"
@@ -112,7 +113,23 @@ static int make_cpu_model(struct vm *vm, const struct cpu_model *given, struct e
 		*vm->cpu_model = *given;
 		return cpu_model_check_host(vm->cpu_model, cpuid, e);
 	}
-	return cpu_model_create(vm->cpu_model, vm->config.cpu_model, cpuid, &topo, tsc_hz(), e);
+	return cpu_model_create(
+	    vm->cpu_model, vm->config.cpu_model, cpuid, &topo, vm->tsc_nominal_hz, e);
+}
+
+/* RAM above the PCI hole has to stay below the end of the model's addresses. */
+static int check_memory(const struct vm *vm, struct errmsg *e)
+{
+	uint64_t end = vm->config.memory;
+
+	if (end > MEMMAP_LOW_RAM_MAX)
+		end += MEMMAP_HIGH_RAM - MEMMAP_LOW_RAM_MAX;
+	if (end > BIT(vm->cpu_model->phys_bits))
+		return err_set(e, ERR_INVAL,
+		    "memory-mib: %llu MiB do not fit into the %u address bits of cpu-model '%s'",
+		    (unsigned long long)(vm->config.memory / MIB), vm->cpu_model->phys_bits,
+		    vm->cpu_model->name);
+	return OK;
 }
 
 static int make_vcpus(struct vm *vm, struct errmsg *e)
@@ -157,8 +174,10 @@ int vm_build(const struct vm_config *config, const struct cpu_model *model, stru
 	list_init(&vm->chardevs);
 	spinlock_init(&vm->park_lock, RANK_VCPU);
 	waitq_init(&vm->park_waitq);
-	vclock_init(vm, tsc_hz());
+	vclock_init(vm, config->tsc_khz ? config->tsc_khz * 1000ULL : tsc_hz());
 	err = make_cpu_model(vm, model, e);
+	if (!err)
+		err = check_memory(vm, e);
 	if (!err && (npt_init(&vm->npt, virt->npt) || iobus_create(vm) || virt->vm_create(vm)))
 		err = err_set(e, ERR_NOMEM, "out of memory");
 	if (!err)

@@ -12,6 +12,7 @@
 #include "hv/core/code_cache.h"
 #include "hv/core/irq.h"
 #include "hv/core/thread.h"
+#include "hv/core/tsc_scale.h"
 #include "hv/core/vlapic.h"
 #include "hv/core/vm_config.h"
 #include "hv/core/vtimer.h"
@@ -119,9 +120,13 @@ struct vm {
 	struct timer host_timer;
 	bool clock_running;
 	uint64_t time_base, time_stopped;
-	uint64_t tsc_hz; /* of the guest's TSC */
+	uint64_t tsc_hz; /* of the guest's TSC as it counts on this host */
 	uint64_t
-	    tsc_offset; /* VM TSC less the TSC that all host CPUs agree on, while the clock runs */
+	    tsc_nominal_hz; /* the rate that the machine was made with: tsc_hz within 250 ppm */
+	struct tsc_scale tsc_scale; /* guest ticks per host tick */
+	bool tsc_exits;		    /* RDTSC exits and is scaled in software */
+	uint64_t tsc_offset; /* VM TSC less the scaled TSC that all host CPUs agree on, while the
+				clock runs */
 	uint64_t resumed_at; /* host time when the first vCPU went on after the last resume; 0: not
 				yet */
 	uint64_t stat_unhandled_io, stat_unhandled_msr, stat_unhandled_insn;

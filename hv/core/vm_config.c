@@ -18,6 +18,8 @@ enum {
 	MEMORY_MAX_MIB = 1 << 20, /* 1 TiB */
 	MEMORY_STEP_MIB = 2,	  /* one large page */
 	UART_MAX = 3,
+	TSC_MIN_KHZ = 100000,	/* 100 MHz */
+	TSC_MAX_KHZ = 10000000, /* 10 GHz */
 	SLOT_MIN = 1,
 	SLOT_MAX = 30, /* 0 is the host bridge, 31 the LPC bridge */
 	SLOT_AUTO = 4, /* devices without a slot get the free ones from here on */
@@ -98,6 +100,7 @@ static const struct prop root_props[] = {
     {"memory-mib", PROP_NUMBER, true, CFG(memory), .min = MEMORY_MIN_MIB, .max = MEMORY_MAX_MIB,
 	.step = MEMORY_STEP_MIB, .unit = MIB},
     {"cpu-model", PROP_TEXT, false, CFG(cpu_model), .rule = &rule_name},
+    {"tsc-khz", PROP_NUMBER, false, CFG(tsc_khz), .min = TSC_MIN_KHZ, .max = TSC_MAX_KHZ},
 };
 
 static const struct prop cpus_props[] = {
@@ -604,7 +607,7 @@ int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_c
 		return err_set(e, ERR_NOENT, "node '%s' is missing", root);
 	c.node = n.node;
 	str_copy(c.path, sizeof(c.path), root);
-	str_copy(out->cpu_model, sizeof(out->cpu_model), "host");
+	str_copy(out->cpu_model, sizeof(out->cpu_model), "x86-64-v2");
 	err = parse_props(&c, &root_list, out, &seen);
 	if (!err)
 		err = parse_nodes(&c, out);

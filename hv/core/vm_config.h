@@ -38,6 +38,7 @@ struct vm_config {
 	uint32_t sockets, cores, threads; /* product = vcpus */
 	uint64_t memory;		  /* bytes, multiple of 2 MiB */
 	char cpu_model[32];
+	uint32_t tsc_khz; /* rate of the guest's TSC; 0: the host's */
 	enum boot_method boot;
 	char kernel[64], initrd[64]; /* payload file names; initrd may be empty */
 	char cmdline[VM_MAX_CMDLINE];

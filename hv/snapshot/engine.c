@@ -88,11 +88,17 @@ void engine_unlock(void)
 	mutex_unlock(&lock);
 }
 
-/* Every message of a failed save or restore begins with the snapshot's name. */
+/* Every message of a failed save or restore begins with the snapshot's name; what the host lacks
+ * follows it as a sentence. */
 int engine_error(const char *name, int err, struct errmsg *e)
 {
 	static const char start[] = "snapshot '";
 
+	if (err && strncmp(e->text, "needs ", 6) == 0) {
+		struct errmsg what = *e;
+
+		return err_set(e, err, "snapshot '%s' %s", name, what.text);
+	}
 	if (err && strncmp(e->text, start, sizeof(start) - 1) != 0)
 		err_prefix(e, err, "snapshot '%s'", name);
 	return err;

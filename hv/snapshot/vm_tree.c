@@ -15,10 +15,6 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
-/* How far a host's TSC rate may be from the guest's: one part in so many. Calibration is part of
- * it. */
-enum { TSC_TOLERANCE = 100 };
-
 /* --- capture ------------------------------------------------------------------ */
 
 static void capture_vcpus(struct vm *vm, struct state_writer *w)
@@ -63,6 +59,7 @@ void vm_tree_capture(struct vm *vm, struct state_writer *w)
 	sw_begin(w, "clock");
 	sw_u64(w, "vm-time-ns", vm_time(vm));
 	sw_u64(w, "tsc-hz", vm->tsc_hz);
+	sw_u64(w, "tsc-nominal-hz", vm->tsc_nominal_hz);
 	sw_end(w);
 	sw_begin(w, "cpu-model");
 	cpu_model_save(vm->cpu_model, w);
@@ -257,6 +254,14 @@ static int check_devices(struct vm_restore *r, const void *fdt, struct errmsg *e
 	return OK;
 }
 
+static int check_rate(const char *name, uint64_t hz, struct errmsg *e)
+{
+	if (hz < 1000000 || hz > 100000000000ULL)
+		return err_set(e, ERR_CORRUPT, "record clock: %s: impossible value %llu", name,
+		    (unsigned long long)hz);
+	return OK;
+}
+
 static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 {
 	struct state_node n;
@@ -266,15 +271,14 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 		err = sr_u64(&n, "vm-time-ns", &r->vm_time, e);
 	if (!err)
 		err = sr_u64(&n, "tsc-hz", &r->tsc_hz, e);
-	if (!err && (r->tsc_hz < 1000000 || r->tsc_hz > 100000000000ULL))
-		err = err_set(e, ERR_CORRUPT, "record clock: tsc-hz: impossible value %llu",
-		    (unsigned long long)r->tsc_hz);
-	if (!err && (r->tsc_hz > tsc_hz() + tsc_hz() / TSC_TOLERANCE ||
-			r->tsc_hz < tsc_hz() - tsc_hz() / TSC_TOLERANCE))
-		err = err_set(e, ERR_UNSUPPORTED,
-		    "needs a TSC of %llu kHz; this host's counts %llu kHz, and there is no scaling "
-		    "yet",
-		    (unsigned long long)(r->tsc_hz / 1000), (unsigned long long)(tsc_hz() / 1000));
+	/* snapshots from before there was scaling have the one rate only */
+	r->tsc_nominal_hz = r->tsc_hz;
+	if (!err && fdt_getprop(fdt, n.node, "tsc-nominal-hz", NULL))
+		err = sr_u64(&n, "tsc-nominal-hz", &r->tsc_nominal_hz, e);
+	if (!err)
+		err = check_rate("tsc-hz", r->tsc_hz, e);
+	if (!err)
+		err = check_rate("tsc-nominal-hz", r->tsc_nominal_hz, e);
 	if (!err && r->vm_time >> 62)
 		err = err_set(e, ERR_CORRUPT, "record clock: vm-time-ns: impossible value");
 	return err;
@@ -338,11 +342,14 @@ void vm_tree_load(struct vm_restore *r)
 	struct list *pos;
 	unsigned i = 0;
 
-	/* The guest's TSC goes on from where it was, at this host's rate (all but the same:
-	 * check_clock). */
-	uint64_t then = muldiv_u64(r->vm_time, r->tsc_hz, 1000000000);
-	uint64_t jump = then - vclock_tsc_at(vm, r->vm_time);
+	/*
+	 * The guest's TSC goes on from where it was, at the rate that the machine was
+	 * made with, give or take what is too little to be scaled.
+	 */
+	uint64_t then = muldiv_u64(r->vm_time, r->tsc_hz, 1000000000), jump;
 
+	vclock_set_rate(vm, r->tsc_nominal_hz);
+	jump = then - vclock_tsc_at(vm, r->vm_time);
 	vclock_set(vm, r->vm_time + r->advance);
 	for (unsigned c = 0; c < vm->nvcpus; c++) {
 		struct vcpu *v = vm->vcpus[c];

@@ -21,7 +21,7 @@ struct vm_restore {
 	struct vcpu_state **vcpus; /* decoded, one a vCPU */
 	void **devices;		   /* decoded, in the order of vm->devices */
 	unsigned ndevices;
-	uint64_t vm_time, tsc_hz;
+	uint64_t vm_time, tsc_hz, tsc_nominal_hz;
 	uint64_t advance; /* by how much VM time jumps, ns */
 };
 

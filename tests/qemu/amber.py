@@ -68,7 +68,7 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0 quiet", clock=True):
+                    cmdline="console=ttyS0 quiet", clock=True, extra=""):
     """The demonstration guest, or a variant of it."""
     devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
@@ -79,7 +79,7 @@ def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, 
                     'port-name = "org.amber.clock"; };')
     return compile_manifest(folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; {"autostart;" if autostart else ""}
-  memory-mib = <{memory}>; cpu-model = "host"; cpus {{ count = <{vcpus}>; }};
+  memory-mib = <{memory}>; {extra} cpus {{ count = <{vcpus}>; }};
   boot {{ method = "linux"; kernel = "vmlinuz"; initrd = "debian.cpio.gz";
          command-line = "{cmdline}"; }};
   devices {{ {devices} }}; }};

@@ -148,7 +148,7 @@ static void test_defaults(void **state)
 	assert_int_equal(parse(), OK);
 	assert_int_equal(config.vcpus, 1);
 	assert_int_equal(config.sockets * config.cores * config.threads, 1);
-	assert_string_equal(config.cpu_model, "host");
+	assert_string_equal(config.cpu_model, "x86-64-v2");
 	assert_false(config.autostart);
 	assert_int_equal(config.ndevs, 0);
 	/* the UUID: always the same for a name, another for another name, marked as derived */

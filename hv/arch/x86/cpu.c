@@ -165,6 +165,18 @@ int cpu_check_requirements(struct errmsg *e)
  */
 #define HOST_PAT 0x0007010600070106ULL
 
+/*
+ * LFENCE as a barrier to speculation, which is how guests and this program use it: on
+ * AMD's CPUs a choice (DE_CFG bit 1), on Intel's always so. Old and emulated ones lack the MSR.
+ */
+static void serialize_lfence(void)
+{
+	uint64_t v;
+
+	if (host_cpu.vendor == VENDOR_AMD && rdmsr_safe(MSR_AMD_DE_CFG, &v) && !(v & BIT(1)))
+		(void)wrmsr_safe(MSR_AMD_DE_CFG, v | BIT(1));
+}
+
 void cpu_init_control(void)
 {
 	uint64_t cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
@@ -184,5 +196,6 @@ void cpu_init_control(void)
 	wrmsr(MSR_PAT, HOST_PAT);
 	if (host_cpu.xsave)
 		xsetbv(0, xstate_host_mask());
+	serialize_lfence();
 	write_dr7(0x400);
 }

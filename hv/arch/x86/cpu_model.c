@@ -1,119 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The guest's CPUID image: which features a guest may have (one table), how the
- * image is made from the host's, how it is looked up, stored and compared.
+ * The guest's CPUID image: how it is made from the tables of cpu_model_table.c,
+ * looked up, stored, and compared with a host.
  * Leaf layouts: SDM volume 2A "CPUID"; APM volume 3, appendix E.
  */
 #include "hv/arch/x86/cpu_model.h"
 
 #include <string.h>
+#include "hv/arch/x86/cpu_model_table.h"
 #include "hv/arch/x86/vcpu_state.h"
 #include "hv/lib/fmt.h"
 
-enum cpuid_reg { EAX, EBX, ECX, EDX };
-
-/* Where a feature's bit comes from. */
-enum feature_source {
-	FROM_HOST, /* shown if the host has it */
-	ALWAYS,	   /* done in software: shown on every host */
-};
-
-struct feature {
-	uint32_t leaf, subleaf;
-	uint8_t reg, bit;
-	uint8_t source;
-	uint8_t level; /* x86-64-vN from which on portable models have it; 0: only 'host' */
-	const char *name;
-};
-
 #define NOSUB CPUID_NO_SUBLEAF
-
-/* Everything a guest may see; what is not listed is hidden. In the manuals' order. */
-static const struct feature features[] = {
-    {0x1, NOSUB, ECX, 0, FROM_HOST, 2, "SSE3"},
-    {0x1, NOSUB, ECX, 1, FROM_HOST, 0, "PCLMULQDQ"},
-    {0x1, NOSUB, ECX, 9, FROM_HOST, 2, "SSSE3"},
-    {0x1, NOSUB, ECX, 12, FROM_HOST, 3, "FMA"},
-    {0x1, NOSUB, ECX, 13, FROM_HOST, 2, "CMPXCHG16B"},
-    {0x1, NOSUB, ECX, 17, FROM_HOST, 0, "PCID"},
-    {0x1, NOSUB, ECX, 19, FROM_HOST, 2, "SSE4.1"},
-    {0x1, NOSUB, ECX, 20, FROM_HOST, 2, "SSE4.2"},
-    {0x1, NOSUB, ECX, 21, ALWAYS, 1, "x2APIC"},
-    {0x1, NOSUB, ECX, 22, FROM_HOST, 3, "MOVBE"},
-    {0x1, NOSUB, ECX, 23, FROM_HOST, 2, "POPCNT"},
-    {0x1, NOSUB, ECX, 24, ALWAYS, 1, "TSC-deadline"},
-    {0x1, NOSUB, ECX, 25, FROM_HOST, 0, "AES"},
-    {0x1, NOSUB, ECX, 26, FROM_HOST, 3, "XSAVE"},
-    {0x1, NOSUB, ECX, 28, FROM_HOST, 3, "AVX"},
-    {0x1, NOSUB, ECX, 29, FROM_HOST, 3, "F16C"},
-    {0x1, NOSUB, ECX, 30, FROM_HOST, 0, "RDRAND"},
-    {0x1, NOSUB, ECX, 31, ALWAYS, 1, "hypervisor"},
-    {0x1, NOSUB, EDX, 0, FROM_HOST, 1, "FPU"},
-    {0x1, NOSUB, EDX, 1, FROM_HOST, 1, "VME"},
-    {0x1, NOSUB, EDX, 2, FROM_HOST, 1, "DE"},
-    {0x1, NOSUB, EDX, 3, FROM_HOST, 1, "PSE"},
-    {0x1, NOSUB, EDX, 4, FROM_HOST, 1, "TSC"},
-    {0x1, NOSUB, EDX, 5, FROM_HOST, 1, "MSR"},
-    {0x1, NOSUB, EDX, 6, FROM_HOST, 1, "PAE"},
-    {0x1, NOSUB, EDX, 7, ALWAYS, 1, "MCE"},
-    {0x1, NOSUB, EDX, 8, FROM_HOST, 1, "CMPXCHG8B"},
-    {0x1, NOSUB, EDX, 9, ALWAYS, 1, "APIC"},
-    {0x1, NOSUB, EDX, 11, FROM_HOST, 1, "SEP"},
-    {0x1, NOSUB, EDX, 12, ALWAYS, 1, "MTRR"},
-    {0x1, NOSUB, EDX, 13, FROM_HOST, 1, "PGE"},
-    {0x1, NOSUB, EDX, 14, ALWAYS, 1, "MCA"},
-    {0x1, NOSUB, EDX, 15, FROM_HOST, 1, "CMOV"},
-    {0x1, NOSUB, EDX, 16, FROM_HOST, 1, "PAT"},
-    {0x1, NOSUB, EDX, 17, FROM_HOST, 1, "PSE-36"},
-    {0x1, NOSUB, EDX, 19, FROM_HOST, 1, "CLFLUSH"},
-    {0x1, NOSUB, EDX, 23, FROM_HOST, 1, "MMX"},
-    {0x1, NOSUB, EDX, 24, FROM_HOST, 1, "FXSR"},
-    {0x1, NOSUB, EDX, 25, FROM_HOST, 1, "SSE"},
-    {0x1, NOSUB, EDX, 26, FROM_HOST, 1, "SSE2"},
-    {0x7, 0, EBX, 0, FROM_HOST, 0, "FSGSBASE"},
-    {0x7, 0, EBX, 1, ALWAYS, 1, "TSC_ADJUST"},
-    {0x7, 0, EBX, 3, FROM_HOST, 3, "BMI1"},
-    {0x7, 0, EBX, 5, FROM_HOST, 3, "AVX2"},
-    {0x7, 0, EBX, 7, FROM_HOST, 0, "SMEP"},
-    {0x7, 0, EBX, 8, FROM_HOST, 3, "BMI2"},
-    {0x7, 0, EBX, 9, FROM_HOST, 0, "ERMS"},
-    {0x7, 0, EBX, 10, FROM_HOST, 0, "INVPCID"},
-    {0x7, 0, EBX, 18, FROM_HOST, 0, "RDSEED"},
-    {0x7, 0, EBX, 19, FROM_HOST, 0, "ADX"},
-    {0x7, 0, EBX, 20, FROM_HOST, 0, "SMAP"},
-    {0x7, 0, EBX, 23, FROM_HOST, 0, "CLFLUSHOPT"},
-    {0x7, 0, EBX, 24, FROM_HOST, 0, "CLWB"},
-    {0x7, 0, EBX, 29, FROM_HOST, 0, "SHA"},
-    {0x7, 0, ECX, 2, FROM_HOST, 0, "UMIP"},
-    {0xd, 1, EAX, 0, FROM_HOST, 0, "XSAVEOPT"},
-    {0xd, 1, EAX, 1, FROM_HOST, 0, "XSAVEC"},
-    {0xd, 1, EAX, 2, FROM_HOST, 0, "XGETBV with ECX = 1"},
-    {0x80000001, NOSUB, ECX, 0, FROM_HOST, 2, "LAHF in 64-bit mode"},
-    {0x80000001, NOSUB, ECX, 4, FROM_HOST, 0, "MOV CR8 in 32-bit mode"},
-    {0x80000001, NOSUB, ECX, 5, FROM_HOST, 3, "LZCNT"},
-    {0x80000001, NOSUB, ECX, 6, FROM_HOST, 0, "SSE4A"},
-    {0x80000001, NOSUB, ECX, 8, FROM_HOST, 0, "PREFETCHW"},
-    {0x80000001, NOSUB, EDX, 11, FROM_HOST, 1, "SYSCALL"},
-    {0x80000001, NOSUB, EDX, 20, FROM_HOST, 1, "NX"},
-    {0x80000001, NOSUB, EDX, 22, FROM_HOST, 0, "MMXEXT"},
-    {0x80000001, NOSUB, EDX, 26, FROM_HOST, 0, "1 GiB pages"},
-    {0x80000001, NOSUB, EDX, 27, FROM_HOST, 0, "RDTSCP"},
-    {0x80000001, NOSUB, EDX, 29, FROM_HOST, 1, "long mode"},
-    {0x80000007, NOSUB, EDX, 8, FROM_HOST, 0, "invariant TSC"},
-    {0x80000008, NOSUB, EBX, 0, FROM_HOST, 0, "CLZERO"},
-};
 
 /* AMD repeats CPUID.1:EDX bits 0-9, 12-17, 23 and 24 in 80000001:EDX (APM volume 3, E.4.2). */
 #define AMD_EDX_COPIES 0x0183f3ffU
 
-struct policy {
-	const char *name;
-	uint8_t level; /* 0: everything in the table that the host has */
-};
-
-static const struct policy policies[] = {
-    {"host", 0},
-};
+/* EBX of leaf 0: the first four characters of the vendor string. */
+enum { VENDOR_AMD_EBX = 0x68747541 /* Auth */, VENDOR_INTEL_EBX = 0x756e6547 /* Genu */ };
 
 /* Paravirtual leaves: KVM's, for its clock; guests know nothing better that is as simple. */
 enum pv_leaf { PV_SIGNATURE = 0x40000000, PV_FEATURES = 0x40000001, PV_TIMING = 0x40000010 };
@@ -124,12 +28,16 @@ enum kvm_feature {
 	KVM_CLOCKSOURCE_STABLE = 1 << 24
 };
 
-static const struct policy *find_policy(const char *name)
+/*
+ * A leaf of the host. Beyond its maximum an Intel CPU gives the data of its
+ * highest basic leaf (SDM volume 2A "CPUID"), which must not be taken for features.
+ */
+static struct cpuid_regs host_leaf(cpuid_fn host, uint32_t leaf, uint32_t subleaf)
 {
-	for (size_t i = 0; i < ARRAY_LEN(policies); i++)
-		if (strcmp(policies[i].name, name) == 0)
-			return &policies[i];
-	return NULL;
+	uint32_t max = host(leaf & 0x80000000, 0).eax;
+
+	return leaf <= max ? host(leaf, subleaf == NOSUB ? 0 : subleaf)
+			   : (struct cpuid_regs){0, 0, 0, 0};
 }
 
 static uint32_t *reg_of(struct cpuid_regs *r, unsigned reg)
@@ -157,24 +65,33 @@ static struct cpuid_regs *add_row(struct cpu_model *m, uint32_t leaf, uint32_t s
 	return &row->r;
 }
 
+/* The bits of one register that the policy shows; a portable one asks no host. */
 static uint32_t feature_bits(
-    const struct policy *p, cpuid_fn host, uint32_t leaf, uint32_t subleaf, unsigned reg)
+    const struct cpu_policy *p, cpuid_fn host, uint32_t leaf, uint32_t subleaf, unsigned reg)
 {
+	struct cpuid_regs h = {0, 0, 0, 0};
 	uint32_t bits = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-		const struct feature *f = &features[i];
-		struct cpuid_regs h;
+	if (!p->level)
+		h = host_leaf(host, leaf, subleaf);
+	for (size_t i = 0; i < cpu_features_count; i++) {
+		const struct feature *f = &cpu_features[i];
 
 		if (f->leaf != leaf || f->subleaf != subleaf || f->reg != reg)
 			continue;
-		if (p->level && (f->level == 0 || f->level > p->level))
-			continue;
-		h = host(leaf, subleaf == NOSUB ? 0 : subleaf);
-		if (f->source == ALWAYS || (*reg_of(&h, reg) & BIT(f->bit)))
+		if (p->level ? f->level && f->level <= p->level
+			     : f->source == ALWAYS || (*reg_of(&h, reg) & BIT(f->bit)))
 			bits |= (uint32_t)BIT(f->bit);
 	}
 	return bits;
+}
+
+/* Physical address bits; a CPU that does not say has 36. */
+static uint32_t host_phys_bits(cpuid_fn host)
+{
+	uint32_t bits = host_leaf(host, 0x80000008, 0).eax & 0xff;
+
+	return bits ? bits : 36;
 }
 
 static unsigned bits_for(uint32_t count)
@@ -186,20 +103,37 @@ static unsigned bits_for(uint32_t count)
 	return n;
 }
 
-/* Leaves 0 and 1: vendor, family, features. */
-static void add_identity(struct cpu_model *m, const struct policy *p, cpuid_fn host,
+/* Leaf 0 or 80000000 of a portable model. */
+static struct cpuid_regs vendor_leaf(const struct cpu_policy *p, uint32_t max)
+{
+	struct cpuid_regs r = {.eax = max};
+
+	memcpy(&r.ebx, p->vendor, 4);
+	memcpy(&r.edx, p->vendor + 4, 4);
+	memcpy(&r.ecx, p->vendor + 8, 4);
+	return r;
+}
+
+/* CLFLUSH lines in units of 8 bytes: 64 bytes on every x86-64 CPU (check_host compares). */
+#define CLFLUSH_LINE 0x0800
+
+/* Leaves 1 and 80000001: family, features. */
+static void add_identity(struct cpu_model *m, const struct cpu_policy *p, cpuid_fn host,
     const struct cpu_topology *topo, bool extended)
 {
 	uint32_t leaf = extended ? 0x80000001 : 1;
 	uint32_t per_package = topo->cores * topo->threads;
-	struct cpuid_regs h = host(leaf, 0), *r = add_row(m, leaf, NOSUB);
+	struct cpuid_regs h = {.eax = p->signature, .ebx = extended ? 0 : CLFLUSH_LINE};
+	struct cpuid_regs *r = add_row(m, leaf, NOSUB);
 
+	if (!p->level)
+		h = host_leaf(host, leaf, 0);
 	r->eax = h.eax;
 	r->ecx = feature_bits(p, host, leaf, NOSUB, ECX);
 	r->edx = feature_bits(p, host, leaf, NOSUB, EDX);
 	if (extended) {
 		r->ebx = h.ebx;
-		if (host(0, 0).ebx == 0x68747541) { /* "Auth"enticAMD */
+		if (find_row(m, 0, NOSUB)->r.ebx == VENDOR_AMD_EBX) {
 			r->edx |= find_row(m, 1, NOSUB)->r.edx & AMD_EDX_COPIES;
 			if (per_package > 1)
 				r->ecx |= 1 << 1; /* CmpLegacy */
@@ -212,21 +146,25 @@ static void add_identity(struct cpu_model *m, const struct policy *p, cpuid_fn h
 		r->edx |= 1 << 28; /* HTT */
 }
 
-/* Leaf D: x87, SSE and AVX state in standard form; offsets are the host's (identical on both
- * vendors). */
-static void add_xstate(struct cpu_model *m, const struct policy *p, cpuid_fn host)
+/* Standard form: legacy area and header, then AVX, on both vendors (SDM volume 1, 13.4). */
+enum { XSAVE_BASE = 576, XSAVE_AVX_SIZE = 256 };
+
+/* Leaf D: x87, SSE and AVX state in standard form. */
+static void add_xstate(struct cpu_model *m, const struct cpu_policy *p, cpuid_fn host)
 {
 	const struct cpuid_row *one = find_row(m, 1, NOSUB);
-	struct cpuid_regs avx = host(0xd, 2), *r;
+	struct cpuid_regs avx = {.eax = XSAVE_AVX_SIZE, .ebx = XSAVE_BASE}, *r;
 	uint64_t mask = 3;
 
 	if (!(one->r.ecx & BIT(26)))
 		return;
+	if (!p->level)
+		avx = host_leaf(host, 0xd, 2);
 	if (one->r.ecx & BIT(28))
 		mask |= 4;
 	r = add_row(m, 0xd, 0);
 	r->eax = (uint32_t)mask;
-	r->ecx = mask & 4 ? avx.ebx + avx.eax : 576;
+	r->ecx = mask & 4 ? avx.ebx + avx.eax : XSAVE_BASE;
 	r->ebx = r->ecx; /* dynamic */
 	r = add_row(m, 0xd, 1);
 	r->eax = feature_bits(p, host, 0xd, 1, EAX);
@@ -256,21 +194,39 @@ static void add_paravirtual(struct cpu_model *m, uint64_t tsc_hz)
 	    (struct cpuid_regs){(uint32_t)(tsc_hz / 1000), 1000000, 0, 0};
 }
 
+/* 80000002 to 80000006: brand string, caches. */
+static void add_brand(struct cpu_model *m, const struct cpu_policy *p, cpuid_fn host)
+{
+	for (uint32_t leaf = 0x80000002; leaf <= 0x80000006; leaf++) {
+		struct cpuid_regs *r = add_row(m, leaf, NOSUB);
+
+		if (!p->level)
+			*r = host_leaf(host, leaf, 0);
+		else if (leaf <= 0x80000004)
+			memcpy(r, p->brand + (leaf - 0x80000002) * 16, 16);
+		else
+			*r = leaf == 0x80000005 ? cpu_portable_l1 : cpu_portable_l2;
+	}
+}
+
 /* 80000000 and up. */
 static void add_extended(
-    struct cpu_model *m, const struct policy *p, cpuid_fn host, const struct cpu_topology *topo)
+    struct cpu_model *m, const struct cpu_policy *p, cpuid_fn host, const struct cpu_topology *topo)
 {
-	struct cpuid_regs h = host(0x80000000, 0), w = host(0x80000008, 0), *r;
-	uint32_t per_package = topo->cores * topo->threads;
+	struct cpuid_regs h = host(0x80000000, 0), *r;
+	uint32_t per_package = topo->cores * topo->threads, phys = p->phys_bits;
 
-	*add_row(m, 0x80000000, NOSUB) = (struct cpuid_regs){0x80000008, h.ebx, h.ecx, h.edx};
+	if (!p->level)
+		phys = MIN(host_phys_bits(host), 46U);
+	*add_row(m, 0x80000000, NOSUB) = p->level
+					     ? vendor_leaf(p, 0x80000008)
+					     : (struct cpuid_regs){0x80000008, h.ebx, h.ecx, h.edx};
 	add_identity(m, p, host, topo, true);
-	for (uint32_t leaf = 0x80000002; leaf <= 0x80000006; leaf++)
-		*add_row(m, leaf, NOSUB) = host(leaf, 0); /* brand string, caches */
+	add_brand(m, p, host);
 	r = add_row(m, 0x80000007, NOSUB);
 	r->edx = feature_bits(p, host, 0x80000007, NOSUB, EDX);
 	r = add_row(m, 0x80000008, NOSUB);
-	r->eax = MIN(w.eax & 0xff, 46U) | 48U << 8;
+	r->eax = phys | 48U << 8;
 	r->ebx = feature_bits(p, host, 0x80000008, NOSUB, EBX);
 	r->ecx = (MIN(per_package, 256U) - 1) | bits_for(per_package) << 12;
 }
@@ -278,14 +234,16 @@ static void add_extended(
 int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
     const struct cpu_topology *topo, uint64_t tsc_hz, struct errmsg *e)
 {
-	const struct policy *p = find_policy(name);
+	const struct cpu_policy *p = cpu_policy_find(name);
 	struct cpuid_regs zero = host(0, 0), *r;
+	int err;
 
 	if (!p)
 		return err_set(e, ERR_NOENT, "cpu-model '%s' is not known", name);
 	*m = (struct cpu_model){.count = 0};
 	str_copy(m->name, sizeof(m->name), name);
-	*add_row(m, 0, NOSUB) = (struct cpuid_regs){0xd, zero.ebx, zero.ecx, zero.edx};
+	*add_row(m, 0, NOSUB) =
+	    p->level ? vendor_leaf(p, 0xd) : (struct cpuid_regs){0xd, zero.ebx, zero.ecx, zero.edx};
 	add_identity(m, p, host, topo, false);
 	r = add_row(m, 0x7, 0);
 	r->ebx = feature_bits(p, host, 0x7, 0, EBX);
@@ -294,7 +252,8 @@ int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
 	add_xstate(m, p, host);
 	add_paravirtual(m, tsc_hz);
 	add_extended(m, p, host, topo);
-	return cpu_model_finish(m, e);
+	err = cpu_model_finish(m, e);
+	return err ? err : cpu_model_check_host(m, host, e);
 }
 
 /* 0 basic, 1 paravirtual, 2 extended; -1 for leaves of no class. */
@@ -330,6 +289,7 @@ static const struct {
 	uint32_t leaf;
 	uint8_t reg, bit;
 } cr4_features[] = {
+    {CR4_VME | CR4_PVI, 1, EDX, 1},
     {CR4_FSGSBASE, 7, EBX, 0},
     {CR4_PCIDE, 1, ECX, 17},
     {CR4_OSXSAVE, 1, ECX, 26},
@@ -337,6 +297,19 @@ static const struct {
     {CR4_SMAP, 7, EBX, 20},
     {CR4_UMIP, 7, ECX, 2},
 };
+
+/* By vendor string: which rows of the MSR table the guest's kernel expects. */
+static uint8_t msr_sets(const struct cpu_model *m)
+{
+	switch (find_row(m, 0, 0)->r.ebx) {
+	case VENDOR_AMD_EBX:
+		return MSR_SET_COMMON | MSR_SET_AMD | (m->portable ? 0 : MSR_SET_AMD_HOST);
+	case VENDOR_INTEL_EBX:
+		return MSR_SET_COMMON | MSR_SET_INTEL;
+	default:
+		return MSR_SET_COMMON;
+	}
+}
 
 int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 {
@@ -359,6 +332,8 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 	if (!find_row(m, 0, 0) || !find_row(m, 1, 0) || !find_row(m, 0x80000001, 0) ||
 	    !find_row(m, 0x80000008, 0))
 		return err_set(e, ERR_CORRUPT, "a CPUID leaf that every CPU has is missing");
+	m->portable = strcmp(m->name, "host") != 0;
+	m->msr_sets = msr_sets(m);
 	d = find_row(m, 0xd, 0);
 	m->xcr0_mask = d ? d->r.eax : 0;
 	m->xstate_size = d ? d->r.ecx : 512;
@@ -372,8 +347,8 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 		return err_set(
 		    e, ERR_CORRUPT, "CPUID leaf 0x80000008: %u address bits", m->phys_bits);
 	m->efer_mask = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-	m->cr4_mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-		      CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+	m->cr4_mask = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
+		      CR4_OSFXSR | CR4_OSXMMEXCPT;
 	for (size_t i = 0; i < ARRAY_LEN(cr4_features); i++)
 		if (cpu_model_has(
 			m, cr4_features[i].leaf, 0, cr4_features[i].reg, cr4_features[i].bit))
@@ -381,33 +356,89 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 	return OK;
 }
 
+/* 'host' holds for one kind of CPU: what of it is not in the table differs on another. */
+static int check_same_cpu(const struct cpu_model *m, cpuid_fn host, struct errmsg *e)
+{
+	const struct cpuid_regs *v = &find_row(m, 0, 0)->r, h = host(0, 0);
+	uint32_t was = find_row(m, 1, 0)->r.eax, is = host(1, 0).eax;
+
+	if (v->ebx != h.ebx || v->ecx != h.ecx || v->edx != h.edx || was != is)
+		return err_set(e, ERR_UNSUPPORTED,
+		    "needs the CPU that it was made on (%.4s%.4s%.4s 0x%x): its cpu-model is "
+		    "'host', and this is %.4s%.4s%.4s 0x%x",
+		    (const char *)&v->ebx, (const char *)&v->edx, (const char *)&v->ecx, was,
+		    (const char *)&h.ebx, (const char *)&h.edx, (const char *)&h.ecx, is);
+	return OK;
+}
+
+/* Address width, XSAVE layout, CLFLUSH line. */
+static int check_widths(const struct cpu_model *m, cpuid_fn host, struct errmsg *e)
+{
+	struct cpuid_regs avx = host_leaf(host, 0xd, 2);
+	uint32_t line = find_row(m, 1, 0)->r.ebx >> 8 & 0xff, have = host(1, 0).ebx >> 8 & 0xff;
+
+	if (m->phys_bits > host_phys_bits(host))
+		return err_set(e, ERR_UNSUPPORTED,
+		    "needs %u bits of physical address, and this CPU has %u", m->phys_bits,
+		    host_phys_bits(host));
+	if (line != have)
+		return err_set(e, ERR_UNSUPPORTED,
+		    "needs cache lines of %u bytes, and this CPU has %u", line * 8, have * 8);
+	if (!m->xcr0_mask)
+		return OK;
+	if (m->xcr0_mask & ~(uint64_t)host_leaf(host, 0xd, 0).eax)
+		return err_set(e, ERR_UNSUPPORTED, "needs XSAVE state that this CPU lacks");
+	if ((m->xcr0_mask & 4) && m->xstate_size != avx.ebx + avx.eax)
+		return err_set(e, ERR_UNSUPPORTED,
+		    "needs AVX state at offset %u of the XSAVE area, and this CPU has it at %u",
+		    m->xstate_size - XSAVE_AVX_SIZE, avx.ebx);
+	return OK;
+}
+
+/* The image shows it and the host has it not. */
+static bool lacks(const struct cpu_model *m, cpuid_fn host, const struct feature *f)
+{
+	struct cpuid_regs h;
+
+	if (f->source == ALWAYS || !cpu_model_has(m, f->leaf, f->subleaf, f->reg, f->bit))
+		return false;
+	h = host_leaf(host, f->leaf, f->subleaf);
+	return !(*reg_of(&h, f->reg) & BIT(f->bit));
+}
+
+static int check_features(const struct cpu_model *m, cpuid_fn host, struct errmsg *e)
+{
+	const struct feature *missing = NULL;
+
+	for (size_t i = 0; i < cpu_features_count; i++) {
+		const struct feature *f = &cpu_features[i];
+
+		if ((!missing || f->source == HEADLINE) && lacks(m, host, f))
+			missing = f;
+		if (missing && missing->source == HEADLINE)
+			break;
+	}
+	if (!missing)
+		return OK;
+	if (!missing->level)
+		return err_set(e, ERR_UNSUPPORTED, "needs %s, which this CPU lacks", missing->name);
+	return err_set(e, ERR_UNSUPPORTED, "needs %s (x86-64-v%u), which this CPU lacks",
+	    missing->name, missing->level);
+}
+
 int cpu_model_check_host(const struct cpu_model *m, cpuid_fn host, struct errmsg *e)
 {
-	if (m->xcr0_mask & ~(uint64_t)host(0xd, 0).eax)
-		return err_set(e, ERR_UNSUPPORTED, "needs XSAVE state that this CPU lacks");
-	for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-		const struct feature *f = &features[i];
-		uint32_t sub = f->subleaf == NOSUB ? 0 : f->subleaf;
-		struct cpuid_regs h = host(f->leaf, sub);
+	int err = m->portable ? OK : check_same_cpu(m, host, e);
 
-		if (f->source == ALWAYS || !cpu_model_has(m, f->leaf, sub, f->reg, f->bit))
-			continue;
-		if (!(*reg_of(&h, f->reg) & BIT(f->bit))) {
-			if (f->level)
-				return err_set(e, ERR_UNSUPPORTED,
-				    "needs %s (x86-64-v%u), which this CPU lacks", f->name,
-				    f->level);
-			return err_set(
-			    e, ERR_UNSUPPORTED, "needs %s, which this CPU lacks", f->name);
-		}
-	}
-	return OK;
+	if (!err)
+		err = check_features(m, host, e);
+	return err ? err : check_widths(m, host, e);
 }
 
 /* The size of the XSAVE area for the components in xcr0: only x87, SSE and AVX exist here. */
 static uint32_t xsave_size(const struct cpu_model *m, uint64_t xcr0)
 {
-	return xcr0 & 4 ? m->xstate_size : 576;
+	return xcr0 & 4 ? m->xstate_size : XSAVE_BASE;
 }
 
 static void mix_dynamic(const struct cpu_model *m, const struct cpuid_row *row,
@@ -490,6 +521,9 @@ int cpu_model_load(struct cpu_model *m, const struct state_node *n, struct errms
 	if (len == 0 || len % 24 || len / 24 > CPU_MODEL_ROWS)
 		return err_set(e, ERR_CORRUPT, "record %s: cpuid: bad length %zu", n->path, len);
 	*m = (struct cpu_model){.count = (uint32_t)(len / 24)};
+	if (!cpu_policy_find(name))
+		return err_set(
+		    e, ERR_UNSUPPORTED, "record %s: policy '%.31s' is not known", n->path, name);
 	str_copy(m->name, sizeof(m->name), name);
 	cells = data;
 	for (uint32_t i = 0; i < m->count; i++) {

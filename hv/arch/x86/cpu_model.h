@@ -35,6 +35,16 @@ struct cpu_model {
 	uint64_t efer_mask;
 	uint32_t xstate_size; /* for xcr0_mask, standard form */
 	uint8_t phys_bits;
+	bool portable;	  /* any policy but 'host' */
+	uint8_t msr_sets; /* enum msr_set */
+};
+
+/* Rows of the MSR table (hv/core/msr.c) by who has them. */
+enum msr_set {
+	MSR_SET_COMMON = 1 << 0,
+	MSR_SET_AMD = 1 << 1,	   /* with AMD's vendor string */
+	MSR_SET_INTEL = 1 << 2,	   /* with Intel's */
+	MSR_SET_AMD_HOST = 1 << 3, /* with AMD's, and only under 'host' */
 };
 
 /* How to ask the CPU underneath; a fake in unit tests. */
@@ -44,15 +54,21 @@ struct cpu_topology {
 	uint32_t sockets, cores, threads;
 };
 
-/* Makes the image of policy 'name'. ERR_NOENT: no such policy. tsc_hz is put into the frequency
- * leaves. */
+/*
+ * Makes the image of policy 'name': "host", "x86-64-v1", "-v2", "-v3". The portable
+ * ones are the same on every host that can run them. tsc_hz is put into the frequency
+ * leaf. ERR_NOENT: no such policy. ERR_UNSUPPORTED: the host lacks what it needs.
+ */
 int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
     const struct cpu_topology *topo, uint64_t tsc_hz, struct errmsg *e) MUST_CHECK;
 
 /* Fills the derived members; ERR_CORRUPT if rows contradict each other. */
 int cpu_model_finish(struct cpu_model *m, struct errmsg *e) MUST_CHECK;
 
-/* What a snapshot's image needs and the host lacks: OK, or ERR_UNSUPPORTED naming the feature. */
+/*
+ * What an image needs and the host lacks: OK, or ERR_UNSUPPORTED and "needs ...", naming
+ * the feature. An image of policy 'host' needs the same CPU.
+ */
 int cpu_model_check_host(const struct cpu_model *m, cpuid_fn host, struct errmsg *e) MUST_CHECK;
 
 /* Per-vCPU values that CPUID mixes in. */

@@ -23,6 +23,9 @@ enum xstate_component {
 	(XSTATE_X87 | XSTATE_SSE | XSTATE_AVX | XSTATE_OPMASK | XSTATE_ZMM_HI256 |                 \
 	    XSTATE_HI16_ZMM | XSTATE_PKRU)
 
+/* Where the header begins in an area, with XSTATE_BV (volume 1, 13.4.2). */
+enum { XSAVE_HEADER = 512 };
+
 /* Once, on the boot CPU, after cpu_init_control(). */
 void xstate_init(void);
 /* XCR0 as the host runs with: all components above that the CPU has. x87 and SSE without XSAVE. */

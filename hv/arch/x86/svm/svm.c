@@ -31,9 +31,7 @@ enum bitmap_order { IOPM_ORDER = 2 /* 12 KiB */, MSRPM_ORDER = 1 /* 8 KiB */ };
  * VMLOAD and VMSAVE, so none leaks from or to the host.
  */
 static const uint32_t direct_msrs[] = {
-    MSR_SYSENTER_CS,
-    MSR_SYSENTER_ESP,
-    MSR_SYSENTER_EIP,
+    MSR_SYSENTER_CS, /* not ESP and EIP: how much of them a CPU keeps differs (msr.c) */
     MSR_STAR,
     MSR_LSTAR,
     MSR_CSTAR,
@@ -157,8 +155,8 @@ static void set_intercepts(struct vmcb *c)
 	c->icpt_cr_write = BIT(0) | BIT(4) | BIT(8);
 	c->icpt_dr_read = c->icpt_dr_write = 0xffff;
 	/* #DB and #AC always: a guest could otherwise loop in microcode (CVE-2015-5307,
-	 * CVE-2015-8104). */
-	c->icpt_exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
+	 * CVE-2015-8104). #UD for the other vendor's instructions. */
+	c->icpt_exceptions = BIT(VEC_UD) | BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
 	c->icpt3 = ICPT_INTR | ICPT_NMI | ICPT_SMI | ICPT_INIT | ICPT_RDPMC | ICPT_CPUID |
 		   ICPT_INVD | ICPT_HLT | ICPT_INVLPGA | ICPT_IOIO | ICPT_MSR | ICPT_SHUTDOWN;
 	c->icpt4 = ICPT_VMRUN | ICPT_VMMCALL | ICPT_VMLOAD | ICPT_VMSAVE | ICPT_STGI | ICPT_CLGI |
@@ -221,6 +219,19 @@ static void svm_set_tsc_offset(struct vcpu *v, uint64_t offset)
 	v->virt->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
 }
 
+static void svm_want_rdtsc_exits(struct vcpu *v, bool on)
+{
+	struct vmcb *c = v->virt->vmcb;
+
+	c->icpt3 &= ~(uint32_t)ICPT_RDTSC;
+	c->icpt4 &= ~(uint32_t)ICPT_RDTSCP;
+	if (on)
+		c->icpt3 |= ICPT_RDTSC;
+	if (on || !v->has_rdtscp)
+		c->icpt4 |= ICPT_RDTSCP;
+	v->virt->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
+}
+
 const struct virt_ops svm_ops = {
     .name = "svm",
     .probe = svm_probe,
@@ -239,6 +250,7 @@ const struct virt_ops svm_ops = {
     .run = svm_run,
     .flush = svm_flush,
     .set_tsc_offset = svm_set_tsc_offset,
+    .want_rdtsc_exits = svm_want_rdtsc_exits,
     .dump = svm_dump,
     .npt = &npt_format,
 };

@@ -115,6 +115,9 @@ enum vmcs_field {
 /* From one segment's field to the next one's. */
 enum { VMCS_SEG_STEP = 2 };
 
+/* The TSC multiplier has 48 bits behind the point (24.6.5). */
+enum { TSC_MULTIPLIER_SHIFT = 48 };
+
 /* Pin-based controls (24.6.1). */
 enum pin_ctl {
 	PIN_EXTERNAL_INTERRUPT = 1 << 0,

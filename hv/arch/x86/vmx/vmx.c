@@ -33,14 +33,11 @@ struct npt_format vmx_npt_format = {
 };
 
 /*
- * MSRs that the guest reads and writes without an exit. The first are fields of
+ * MSRs that the guest reads and writes without an exit. The first two are fields of
  * the VMCS; the hypervisor itself has no use for the others, so the guest's
  * stay in the CPU for as long as its thread does (vmx_state.c).
  */
 static const uint32_t direct_msrs[] = {
-    MSR_SYSENTER_CS,
-    MSR_SYSENTER_ESP,
-    MSR_SYSENTER_EIP,
     MSR_FS_BASE,
     MSR_GS_BASE,
     MSR_STAR,
@@ -243,6 +240,25 @@ static void vmx_set_tsc_offset(struct vcpu *v, uint64_t offset)
 	v->virt->tsc_offset = offset;
 }
 
+static bool vmx_fit_tsc_ratio(struct tsc_scale *s)
+{
+	if (!(vmx_features.ctl[CTL_PROC2] & PROC2_TSC_SCALING) ||
+	    s->whole >> (64 - TSC_MULTIPLIER_SHIFT))
+		return false;
+	s->fraction &= ~(BIT(64 - TSC_MULTIPLIER_SHIFT) - 1);
+	return true;
+}
+
+/* Where RDTSC exits the exits scale, and no ratio is applied. */
+static void vmx_set_tsc_ratio(struct vcpu *v, const struct tsc_scale *s)
+{
+	uint64_t multiplier =
+	    s->whole << TSC_MULTIPLIER_SHIFT | s->fraction >> (64 - TSC_MULTIPLIER_SHIFT);
+
+	if ((vmx_features.ctl[CTL_PROC2] & PROC2_TSC_SCALING) && !v->vm->tsc_exits)
+		vmwrite(VMCS_TSC_MULTIPLIER, multiplier);
+}
+
 const struct virt_ops vmx_ops = {
     .name = "vmx",
     .probe = vmx_probe,
@@ -261,6 +277,9 @@ const struct virt_ops vmx_ops = {
     .run = vmx_run,
     .flush = vmx_flush,
     .set_tsc_offset = vmx_set_tsc_offset,
+    .fit_tsc_ratio = vmx_fit_tsc_ratio,
+    .set_tsc_ratio = vmx_set_tsc_ratio,
+    .want_rdtsc_exits = vmx_want_rdtsc_exits,
     .dump = vmx_dump,
     .npt = &vmx_npt_format,
     .keeps_pdptes = true,

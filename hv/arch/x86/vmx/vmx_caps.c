@@ -56,6 +56,7 @@ static const struct rung {
     /* real mode is run, not emulated: guests' other CPUs start there */
     {CTL_PROC2, REQUIRED, PROC2_UNRESTRICTED, "unrestricted guest"},
     {CTL_PROC2, OPTIONAL, PROC2_INVPCID, "INVPCID"},
+    {CTL_PROC2, OPTIONAL, PROC2_TSC_SCALING, "TSC scaling"},
     {CTL_EXIT, REQUIRED, EXIT_CTL_SAVE_DEBUG, "saving of debug controls"},
     {CTL_EXIT, REQUIRED, EXIT_CTL_HOST_64, "a 64-bit host"},
     {CTL_EXIT, OPTIONAL, EXIT_CTL_LOAD_PAT, "loading of PAT"},

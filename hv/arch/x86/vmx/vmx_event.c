@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Events on VMX: injection (SDM volume 3, 26.6), windows, and deliveries that
- * an exit cut short (27.2.4). NMI blocking is the CPU's: virtual NMIs.
+ * an exit cut short (27.2.4), and the other controls that come and go. NMI blocking is the CPU's:
+ * virtual NMIs.
  */
 #include "hv/arch/x86/vmx/vmx_impl.h"
 
@@ -36,6 +37,11 @@ static void set_proc_ctl(struct virt_vcpu *p, uint32_t bit, bool on)
 	if (ctls != p->proc_ctls)
 		vmwrite(VMCS_PROC_CTLS, ctls);
 	p->proc_ctls = ctls;
+}
+
+void vmx_want_rdtsc_exits(struct vcpu *v, bool on)
+{
+	set_proc_ctl(v->virt, PROC_RDTSC, on);
 }
 
 void vmx_want_irq_window(struct vcpu *v, bool on)

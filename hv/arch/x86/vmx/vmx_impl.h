@@ -82,6 +82,7 @@ void vmx_commit_dirty(struct vcpu *v);
 void vmx_inject(struct vcpu *v, const struct event *ev);
 void vmx_want_irq_window(struct vcpu *v, bool on);
 void vmx_want_nmi_window(struct vcpu *v, bool on);
+void vmx_want_rdtsc_exits(struct vcpu *v, bool on);
 void vmx_collect_injected(struct vcpu *v, uint32_t info);
 /* vmx_exit.c: tells the core why the guest stopped. */
 void vmx_decode_exit(struct vcpu *v, uint32_t reason, struct vm_exit *x);

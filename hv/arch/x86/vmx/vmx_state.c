@@ -104,6 +104,19 @@ static void fetch_crs(struct vcpu_state *s)
 }
 
 /*
+ * SYSENTER and SYSEXIT are undefined in long mode where the guest's CPU is AMD's. A
+ * selector of 0 makes them #GP, which exits (exit_gp_sysenter). Accesses of the MSR
+ * exit too: the state's value is the truth.
+ */
+static void commit_sysenter_cs(const struct vcpu *v)
+{
+	const struct vcpu_state *s = &v->state;
+	bool hidden = (v->vm->cpu_model->msr_sets & MSR_SET_AMD) && (s->efer & EFER_LMA);
+
+	vmwrite(VMCS_GUEST_SYSENTER_CS, hidden ? 0 : s->sysenter_cs);
+}
+
+/*
  * NE and VMXE have to be set in VMX operation; a machine check is the host's even
  * if the guest wants none; CD and NW stay in the state only, for they would make
  * all guest memory uncached.
@@ -125,6 +138,7 @@ static void commit_crs(struct vcpu *v)
 		vmwrite(
 		    VMCS_ENTRY_CTLS, (vmx_features.ctl[CTL_ENTRY] & ~(uint32_t)ENTRY_CTL_IA32E) |
 					 (long_mode ? ENTRY_CTL_IA32E : 0));
+		commit_sysenter_cs(v);
 	}
 	for (uint32_t i = 0; i < ARRAY_LEN(s->pdpte) && pae_paging(s); i++)
 		vmwrite(VMCS_GUEST_PDPTE0 + 2 * i, s->pdpte[i]);
@@ -175,16 +189,15 @@ static void fetch_msrs(struct vcpu_state *s)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cpu_msrs); i++)
 		*msr_home(s, i) = rdmsr(cpu_msrs[i].msr);
-	s->sysenter_cs = vmread(VMCS_GUEST_SYSENTER_CS);
-	s->sysenter_esp = vmread(VMCS_GUEST_SYSENTER_ESP);
-	s->sysenter_eip = vmread(VMCS_GUEST_SYSENTER_EIP);
 }
 
-static void commit_msrs(struct vcpu_state *s)
+static void commit_msrs(struct vcpu *v)
 {
+	struct vcpu_state *s = &v->state;
+
 	for (size_t i = 0; i < ARRAY_LEN(cpu_msrs); i++)
 		wrmsr(cpu_msrs[i].msr, *msr_home(s, i));
-	vmwrite(VMCS_GUEST_SYSENTER_CS, s->sysenter_cs);
+	commit_sysenter_cs(v);
 	vmwrite(VMCS_GUEST_SYSENTER_ESP, s->sysenter_esp);
 	vmwrite(VMCS_GUEST_SYSENTER_EIP, s->sysenter_eip);
 	if (vmx_features.load_pat)
@@ -216,6 +229,6 @@ void vmx_commit_dirty(struct vcpu *v)
 	if (v->dirty & VG_DRS)
 		commit_drs(&v->state);
 	if (v->dirty & VG_MSRS)
-		commit_msrs(&v->state);
+		commit_msrs(v);
 	v->dirty = 0;
 }

@@ -16,12 +16,16 @@ struct field_value {
 
 /*
  * Exceptions that exit. #DB and #AC always: a guest could otherwise loop in
- * microcode (CVE-2015-5307, CVE-2015-8104). #MC is the host's.
+ * microcode (CVE-2015-5307, CVE-2015-8104). #UD for the other vendor's instructions,
+ * #GP where SYSENTER must be one of them (docs/cpu-state.md). #MC is the host's.
  */
-#define EXITING_EXCEPTIONS (BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC))
+static uint64_t exiting_exceptions(const struct vcpu *v)
+{
+	return BIT(VEC_UD) | BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC) |
+	       (v->vm->cpu_model->msr_sets & MSR_SET_AMD ? BIT(VEC_GP) : 0);
+}
 
 static const struct field_value constants[] = {
-    {VMCS_EXCEPTION_BITMAP, EXITING_EXCEPTIONS},
     {VMCS_PF_ERROR_MASK, 0},
     {VMCS_PF_ERROR_MATCH, 0},
     {VMCS_CR3_TARGET_COUNT, 0},
@@ -74,6 +78,7 @@ void vmx_init_vmcs(struct vcpu *v)
 		vmwrite(constants[i].field, constants[i].value);
 	p->proc_ctls = vmx_features.ctl[CTL_PROC] &
 		       ~(uint32_t)(PROC_IRQ_WINDOW | PROC_NMI_WINDOW | PROC_RDTSC);
+	vmwrite(VMCS_EXCEPTION_BITMAP, exiting_exceptions(v));
 	vmwrite(VMCS_PIN_CTLS, vmx_features.ctl[CTL_PIN]);
 	vmwrite(VMCS_PROC_CTLS, p->proc_ctls);
 	vmwrite(VMCS_PROC_CTLS2, ctls2);
@@ -82,6 +87,8 @@ void vmx_init_vmcs(struct vcpu *v)
 	vmwrite(VMCS_MSR_BITMAP, vmx_msr_bitmap.a);
 	vmwrite(VMCS_EPTP,
 	    v->vm->npt.root.a | EPTP_WB | EPTP_WALK_4 | (vmx_features.ept_ad ? EPTP_AD : 0));
+	if (ctls2 & PROC2_TSC_SCALING)
+		vmwrite(VMCS_TSC_MULTIPLIER, BIT(TSC_MULTIPLIER_SHIFT));
 	if (ctls2 & PROC2_VPID)
 		vmwrite(VMCS_VPID, p->vpid);
 	if (vmx_features.ctl[CTL_PIN] & PIN_PREEMPTION_TIMER)

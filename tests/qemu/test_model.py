@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""CPU models, and the TSC as a part of the machine."""
+import time
+
+from amber import Image, Machine, check, debian_manifest, debian_payloads
+
+
+def one_guest(ctx, extra):
+    manifest = debian_manifest(ctx.folder, autostart=False, disk=None, clock=False, extra=extra)
+    return Image(ctx.folder, manifests=[manifest], payloads=debian_payloads())
+
+
+def test_portable_model(ctx):
+    """A guest sees the named portable model, not the host: vendor, address bits, features."""
+    image = one_guest(ctx, 'cpu-model = "x86-64-v3";')
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start debian")
+        m.guest_ready("debian")
+        info = m.shell("grep -m4 -E 'vendor_id|model name|address sizes|flags' /proc/cpuinfo")
+        for word in ("AuthenticAMD", "Amber virtual CPU, x86-64-v3", "39 bits physical", " avx2 "):
+            check(word in info, f"{word} is not in /proc/cpuinfo: {info}")
+        for word in (" svm", " smap", " umip", " sse4a", " vme", " pcid", " xsavec"):
+            check(word not in info, f"{word} is in /proc/cpuinfo")
+        m.detach()
+
+
+def test_tsc_rate(ctx):
+    """A guest with a TSC rate of its own keeps right time, and keeps its rate over a restore."""
+    khz = 1000000
+    image = one_guest(ctx, f"tsc-khz = <{khz}>;")
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start debian")
+        m.guest_ready("debian")
+        dmesg = m.shell("dmesg | grep -i 'tsc: Detected'")
+        check("1000.000 MHz" in dmesg, f"the guest measured another rate: {dmesg}")
+        keeps_time(m)
+        m.detach()
+        m.ok("snapshot save debian rate", 300)
+        m.ok("snapshot restore rate --yes", 300)
+        check(m.ok("vm info debian")["tsc_hz"] == khz * 1000, "the restore changed the rate")
+        m.attach("debian")
+        m.send("\r")
+        keeps_time(m)
+        m.detach()
+
+
+def test_missing_feature(ctx):
+    """A snapshot that needs more than the host has is refused by the feature's name."""
+    image = one_guest(ctx, 'cpu-model = "x86-64-v3";')
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start debian")
+        m.guest_ready("debian")
+        m.detach()
+        m.ok("snapshot save debian s1 --poweroff", 300)
+        m.poweroff()
+    with Machine(image, ctx.platform, extra=["--cpu", "EPYC,+svm,+npt,-avx2"]) as m:
+        m.prompt()
+        m.fails("snapshot restore s1",
+                r"snapshot 's1' needs AVX2 \(x86-64-v3\), which this CPU lacks", 120)
+        log = m.cmd("log")
+        check("needs AVX2 (x86-64-v3), which this CPU lacks" in log, "the manifest was not refused")
+        m.poweroff()
+
+
+def keeps_time(m):
+    """Five seconds here are five there, give or take the way to the shell and back."""
+    begin, first = time.monotonic(), float(m.shell("cat /proc/uptime").split()[0])
+    time.sleep(5)
+    last, end = float(m.shell("cat /proc/uptime").split()[0]), time.monotonic()
+    check(4.5 <= last - first <= end - begin + 0.5,
+          f"{last - first:.2f} s in the guest were {end - begin:.2f} s")
