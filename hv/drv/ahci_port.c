@@ -309,6 +309,8 @@ static int port_reset(struct ahci_port *p, struct errmsg *e)
 /* IDENTIFY DEVICE in slot 0, polled: port interrupts are off. */
 static int port_identify(struct ahci_port *p, struct ata_disk *disk, struct errmsg *e)
 {
+	int err;
+
 	memset(p->dma->block, 0, sizeof(p->dma->block));
 	ata_fis(p->dma->table[0].cfis, ATA_IDENTIFY_DEVICE, 0, 0, 0);
 	prd_set(&p->dma->table[0].prd[0], virt_to_phys(p->dma->block), SECTOR_SIZE);
@@ -321,7 +323,11 @@ static int port_identify(struct ahci_port *p, struct ata_disk *disk, struct errm
 		return err_set(
 		    e, ERR_IO, "IDENTIFY DEVICE: error, task file %#x", px_read(p, PX_TFD));
 	px_write(p, PX_IS, ~0u);
-	return ata_identify_decode(p->dma->block, disk, e);
+	err = ata_identify_decode(p->dma->block, disk, e);
+	if (err == OK && !disk->lba48)
+		return err_set(
+		    e, ERR_UNSUPPORTED, "disk '%s' has no 48-bit addresses", disk->model);
+	return err;
 }
 
 /* --- error recovery: the port's thread, state AHCI_RECOVERING ------------------------------ */
@@ -540,7 +546,7 @@ static void device_describe(struct ahci_port *p, uint32_t cap)
 	d->nsectors = p->disk.nsectors;
 	d->max_sg = BLK_MAX_SG;
 	d->max_sectors = BLK_MAX_BYTES / SECTOR_SIZE; /* so no piece exceeds 4 MiB */
-	d->has_flush = p->disk.flush;
+	d->has_flush = p->disk.flush_ext;
 	d->has_discard = p->disk.trim;
 	d->max_discard = ATA_TRIM_RANGES * ATA_TRIM_RANGE_MAX;
 	d->dma_align = 2; /* section 4.2.3.3: DBA and DBC */

@@ -130,6 +130,31 @@ def test_virtio_host_disk(ctx):
         m.poweroff()
 
 
+def test_ide_host_disk(ctx):
+    """The host's disk on IDE: a guest's disk, and a snapshot across a power cycle."""
+    image = debian_image(ctx)
+    extra = ["--drive-bus", "ide"]
+    with Machine(image, ctx.platform, extra=extra) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.shell("dd if=/dev/urandom of=/mnt/blob bs=1M count=8 2>/dev/null; sync", 120)
+        before = m.shell("md5sum /mnt/blob")
+        m.detach()
+        m.ok("snapshot save debian s1 --poweroff", 300)
+        m.poweroff()
+    with Machine(image, ctx.platform, extra=extra) as m:
+        m.prompt()
+        m.ok("snapshot verify s1", 300)
+        m.ok("snapshot restore s1 --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.shell("echo 3 > /proc/sys/vm/drop_caches")
+        check(m.shell("md5sum /mnt/blob", 120) == before, "the file on the disk changed")
+        m.detach()
+        m.poweroff()
+
+
 def test_three_guests(ctx):
     """Three guests run at once on two CPUs."""
     names = ["one", "two", "three"]
