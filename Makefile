@@ -42,10 +42,14 @@ endif
 # These two files define what the compiler would otherwise put calls to, or knows by other types.
 $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 # What no guest waits for is compiled for size. The image has to stay below 512 KiB.
-COLD_C := $(wildcard hv/console/*.c hv/drv/pci*.c hv/block/gpt.c hv/dev/acpi_tables.c hv/dev/aml.c \
-	hv/core/selftest.c hv/core/vm_config.c hv/core/boot_linux.c hv/arch/x86/acpi.c \
-	hv/arch/x86/cpu_model*.c hv/arch/x86/vcpu_state.c hv/snapshot/catalog.c hv/snapshot/snapshot.c \
-	hv/snapshot/restore.c hv/snapshot/store*.c hv/snapshot/vm_tree.c)
+COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.c) \
+	$(addprefix hv/dev/,acpi_dsdt.c acpi_tables.c aml.c pc.c) \
+	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_linux.c payload.c) \
+	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
+	ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c vmx/vmx.c vmx/vmx_caps.c \
+	vmx/vmx_dump.c vmx/vmx_vmcs.c) \
+	$(addprefix hv/lib/,fmt.c state.c) \
+	$(filter-out %/ram_stream.c %/compress.c %/snap_copy.c,$(wildcard hv/snapshot/*.c))
 $(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
 HV_C := $(sort $(shell find hv -name '*.c'))
 HV_S := $(sort $(shell find hv -name '*.asm'))
