@@ -142,7 +142,8 @@ TEST_ARGS ?=
 # Builds what it can, runs what there is; fails if either fails.
 BUILD_THEN = @$(MAKE) --no-print-directory -kj$(JOBS) $(1); built=$$?; $(2) && exit $$built
 
-.PHONY: test test-build test-unit test-fuzz test-tools test-qemu test-qemu-debug lint soak bench
+.PHONY: test test-build test-unit test-fuzz test-tools test-qemu test-qemu-debug lint soak bench \
+	test-bochs-vmx test-bochs-svm
 test: setup ## install what is missing, then run every check
 	@tests/run $(TEST_ARGS)
 test-build: ## gcc and clang, release and debug; two builds that are the same byte for byte
@@ -158,6 +159,12 @@ test-qemu: ## run the whole-machine tests (TEST_ARGS: names, --platform, --seed,
 test-qemu-debug: ## run some of them on the debug build
 	$(call BUILD_THEN,$(B)/BOOTX64-debug.EFI $(B)/amber-snap $(GUEST_FILES),\
 		tests/qemu/run --loader $(B)/BOOTX64-debug.EFI $(DEBUG_TESTS))
+test-bochs-vmx: ## run the whole-machine tests on Bochs' Intel CPU
+test-bochs-svm: ## run them on Bochs' AMD CPU
+test-bochs-vmx test-bochs-svm: test-%:
+	@tools/bochs >/dev/null || true # without it, the tests say that they are skipped
+	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap $(GUEST_FILES),\
+		tests/qemu/run --platform $* $(TEST_ARGS))
 lint: ## check formatting and the floor plan; look for mistakes with clang-tidy and cppcheck
 	@tools/lint
 soak: ## the long figures: random moments, repetitions, hours of fuzzing (SOAK_ARGS)

@@ -17,6 +17,53 @@ PROMPT = "amber> "
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class Platform:
+    """One of tools/run's, and what it asks of the tests.
+
+    slow: what a test's patience is multiplied by; boot: how much of the machine's own clock the
+    demonstration guest's boot takes, where qemu-svm is 1; features: what needs() can ask for.
+    """
+
+    def __init__(self, name, slow, boot, features):
+        self.name, self.slow, self.boot, self.features = name, slow, boot, features
+        self.cpu = None  # another model than tools/run's
+
+    def has(self, feature):
+        return feature in self.features
+
+    def arguments(self):
+        return ["--platform", self.name] + (["--cpu", self.cpu] if self.cpu else [])
+
+    def unavailable(self):
+        """Why it is not to be had on this machine; None if it is."""
+        p = subprocess.run([ROOT / "tools/run", "--check", *self.arguments()], check=False,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        return None if p.returncode == 0 else p.stderr.strip() or f"status {p.returncode}"
+
+
+FEATURES = {
+    "disk": "disk that the hypervisor has a driver for",
+    "virtio drive": "virtio-blk disk for the hypervisor",
+    "real time": "clock that keeps pace with the world's",
+}
+QEMU_FEATURES = ("disk", "virtio drive", "real time")
+# An interpreter's clock counts instructions, 400 million to the second.
+BOCHS_FEATURES = ("disk",)
+PLATFORMS = {p.name: p for p in (
+    Platform("qemu-svm", 1, 1, QEMU_FEATURES),
+    Platform("qemu-kvm", 1, 1, QEMU_FEATURES),
+    Platform("bochs-vmx", 4, 15, BOCHS_FEATURES),
+    Platform("bochs-svm", 4, 15, BOCHS_FEATURES))}
+
+
+def needs(*features):
+    """For a test: skipped, and reported so, where the platform lacks one of FEATURES."""
+    def mark(test):
+        test.needs = features
+        return test
+    return mark
+
+
 class Failure(Exception):
     """A promise that was not kept; the text says which."""
 
@@ -100,6 +147,7 @@ class Machine:
     """An emulator with Amber in it; use as a context manager."""
 
     def __init__(self, image, platform="qemu-svm", smp=2, mem=1024, extra=(), log=None, timeout=900):
+        self.platform = PLATFORMS[platform] if isinstance(platform, str) else platform
         self.folder = tempfile.mkdtemp(prefix="amber-test-")
         self.socket_path = f"{self.folder}/serial"
         self.transcript = ""
@@ -107,9 +155,9 @@ class Machine:
         self.log = log
         path = image.path if isinstance(image, Image) else image
         self.process = subprocess.Popen(
-            [str(ROOT / "tools/run"), "--platform", platform, "--image", str(path), "--smp",
+            [str(ROOT / "tools/run"), *self.platform.arguments(), "--image", str(path), "--smp",
              str(smp), "--mem", str(mem), "--serial", f"unix:{self.socket_path}", "--timeout",
-             str(timeout), *extra],
+             str(timeout * self.platform.slow), *extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True)
         self.sock = self._connect()
@@ -148,10 +196,14 @@ class Machine:
         self.process.stdout.close()
         self.sock.close()
 
+    def wait(self, seconds):
+        """While the machine does something that it does not tell about."""
+        time.sleep(seconds * self.platform.slow)
+
     def wait_exit(self, timeout=60):
         """Waits until the machine has powered itself off; returns tools/run's status."""
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(timeout * self.platform.slow)
         except subprocess.TimeoutExpired:
             raise Failure("the machine did not power off") from None
 
@@ -186,6 +238,7 @@ class Machine:
     def expect(self, pattern, timeout=120):
         """Waits for a regular expression; returns the match; drops all before its end."""
         compiled = re.compile(pattern, re.S)
+        timeout *= self.platform.slow
         end = time.monotonic() + timeout
         while True:
             m = compiled.search(self.buffer)

@@ -72,7 +72,6 @@ enum vmcs_field {
 	VMCS_GUEST_INTERRUPTIBILITY = 0x4824,
 	VMCS_GUEST_ACTIVITY = 0x4826,
 	VMCS_GUEST_SYSENTER_CS = 0x482a,
-	VMCS_PREEMPTION_TIMER = 0x482e,
 	/* host */
 	VMCS_HOST_SYSENTER_CS = 0x4c00,
 	/* natural width: control */
@@ -303,9 +302,6 @@ enum ept_qualification {
 /* IA32_VMX_BASIC (appendix A.1). */
 enum vmx_basic { BASIC_REVISION = 0x7fffffff, BASIC_TYPE_SHIFT = 50, BASIC_TYPE_WB = 6 };
 #define BASIC_TRUE_CTLS BIT(55)
-
-/* IA32_VMX_MISC (appendix A.6): the preemption timer counts when this bit of the TSC changes. */
-enum vmx_misc { MISC_TIMER_SHIFT = 0x1f };
 
 /* IA32_VMX_EPT_VPID_CAP (appendix A.10). */
 #define EPT_CAP_WALK_4	       BIT(6)

@@ -31,7 +31,6 @@ static const struct rung {
     {CTL_PIN, REQUIRED, PIN_NMI, "NMI exiting"},
     /* NMI blocking is the guest's own, and ends with its own IRET */
     {CTL_PIN, REQUIRED, PIN_VIRTUAL_NMI, "virtual NMIs"},
-    {CTL_PIN, OPTIONAL, PIN_PREEMPTION_TIMER, "the preemption timer"},
     {CTL_PROC, REQUIRED, PROC_IRQ_WINDOW, "interrupt-window exiting"},
     {CTL_PROC, REQUIRED, PROC_TSC_OFFSET, "TSC offsetting"},
     {CTL_PROC, REQUIRED, PROC_HLT, "HLT exiting"},
@@ -151,7 +150,6 @@ int vmx_read_features(struct errmsg *e)
 		return err_set(
 		    e, ERR_UNSUPPORTED, "VMX with a VMCS that is not write-back (IA32_VMX_BASIC)");
 	vmx_features.revision = basic & BASIC_REVISION;
-	vmx_features.timer_shift = rdmsr(MSR_VMX_MISC) & MISC_TIMER_SHIFT;
 	vmx_features.cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
 	vmx_features.cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
 	err = read_controls(e);

@@ -26,7 +26,6 @@ static const uint8_t plain_exit[] = {
     [VMX_EXIT_PAUSE] = EXIT_PAUSE + 1,
     [VMX_EXIT_INVEPT] = EXIT_UNDEFINED + 1,
     [VMX_EXIT_RDTSCP] = EXIT_RDTSCP + 1,
-    [VMX_EXIT_PREEMPTION_TIMER] = EXIT_NOTHING + 1, /* pending interrupts are taken now */
     [VMX_EXIT_INVVPID] = EXIT_UNDEFINED + 1,
     [VMX_EXIT_WBINVD] = EXIT_CACHE + 1,
     [VMX_EXIT_XSETBV] = EXIT_XSETBV + 1,

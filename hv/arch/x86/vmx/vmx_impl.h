@@ -16,7 +16,6 @@ struct vmx_features {
 	uint32_t ctl[CTL_COUNT]; /* values for the VMCS, less what depends on the guest */
 	bool load_pat; /* PAT is switched; else guest memory is write-back whatever it says */
 	bool ept_ad, invept_single, invvpid_single;
-	uint8_t timer_shift;		 /* the preemption timer's clock is TSC >> this */
 	uint64_t cr0_fixed0, cr4_fixed0; /* bits that are set in VMX operation */
 };
 extern struct vmx_features vmx_features;
@@ -46,7 +45,6 @@ struct virt_vcpu {
 	uint64_t tsc_offset;
 	uint16_t vpid; /* 0: none */
 	bool launched;
-	bool timer_short; /* the preemption timer is that of a run with interrupts off */
 	bool initialized; /* the VMCS has its constant fields */
 	bool stale;	  /* translations are to be dropped before the next entry */
 	bool long_mode;	  /* the "IA-32e mode guest" control as in the VMCS */

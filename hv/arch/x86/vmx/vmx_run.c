@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Running a guest on VMX: dropping translations, entry, and what every exit leaves. */
 #include "hv/arch/x86/cpu.h"
-#include "hv/arch/x86/tsc.h"
 #include "hv/arch/x86/vmx/vmx_impl.h"
-
-/* A run that begins with interrupts off lasts a millisecond at most. */
-enum { CLOSED_RUNS_PER_S = 1000 };
 
 /*
  * Translations are tagged by VPID (linear ones) and by EPT pointer (guest-physical
@@ -48,23 +44,6 @@ static inline void load_breakpoints(const struct vcpu *v)
 	write_dr3(v->state.dr[3]);
 }
 
-/*
- * Host interrupts end the guest's run whatever its RFLAGS.IF is, but Bochs (3.0)
- * forgets those that come while the guest goes on with the IF = 0 that it was
- * entered with: its own timer ends such a run.
- */
-static inline void bound_run(struct virt_vcpu *p, uint64_t rflags)
-{
-	bool closed = !(rflags & RFLAGS_IF);
-
-	if (LIKELY(closed == p->timer_short))
-		return;
-	p->timer_short = closed;
-	if (vmx_features.ctl[CTL_PIN] & PIN_PREEMPTION_TIMER)
-		vmwrite(VMCS_PREEMPTION_TIMER,
-		    closed ? tsc_hz() / CLOSED_RUNS_PER_S >> vmx_features.timer_shift : UINT32_MAX);
-}
-
 static inline uint32_t interruptibility(const struct vcpu_state *s)
 {
 	return (s->sti_shadow ? BLOCKED_BY_STI : 0) | (s->movss_shadow ? BLOCKED_BY_MOV_SS : 0) |
@@ -96,7 +75,6 @@ static inline void before_entry(struct vcpu *v)
 		p->stale = false;
 		drop_translations(v);
 	}
-	bound_run(p, s->rflags);
 	load_breakpoints(v);
 }
 

@@ -91,8 +91,6 @@ void vmx_init_vmcs(struct vcpu *v)
 		vmwrite(VMCS_TSC_MULTIPLIER, BIT(TSC_MULTIPLIER_SHIFT));
 	if (ctls2 & PROC2_VPID)
 		vmwrite(VMCS_VPID, p->vpid);
-	if (vmx_features.ctl[CTL_PIN] & PIN_PREEMPTION_TIMER)
-		vmwrite(VMCS_PREEMPTION_TIMER, UINT32_MAX);
 	if (vmx_features.load_pat)
 		vmwrite(VMCS_HOST_PAT, rdmsr(MSR_PAT));
 	vmwrite(VMCS_HOST_EFER, rdmsr(MSR_EFER));
