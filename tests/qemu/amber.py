@@ -45,6 +45,7 @@ FEATURES = {
     "disk": "disk that the hypervisor has a driver for",
     "virtio drive": "virtio-blk disk for the hypervisor",
     "real time": "clock that keeps pace with the world's",
+    "journey": "CPU of the vendor that qemu-svm has not",
 }
 QEMU_FEATURES = ("disk", "virtio drive", "real time")
 # An interpreter's clock counts instructions, 400 million to the second.
@@ -52,7 +53,7 @@ BOCHS_FEATURES = ("disk",)
 PLATFORMS = {p.name: p for p in (
     Platform("qemu-svm", 1, 1, QEMU_FEATURES),
     Platform("qemu-kvm", 1, 1, QEMU_FEATURES),
-    Platform("bochs-vmx", 4, 15, BOCHS_FEATURES),
+    Platform("bochs-vmx", 4, 15, (*BOCHS_FEATURES, "journey")),
     Platform("bochs-svm", 4, 15, BOCHS_FEATURES))}
 
 
