@@ -45,9 +45,10 @@ FEATURES = {
     "disk": "disk that the hypervisor has a driver for",
     "virtio drive": "virtio-blk disk for the hypervisor",
     "real time": "clock that keeps pace with the world's",
+    "reset log": "record of what the CPUs did at a reset",
     "journey": "CPU of the vendor that qemu-svm has not",
 }
-QEMU_FEATURES = ("disk", "virtio drive", "real time")
+QEMU_FEATURES = ("disk", "virtio drive", "real time", "reset log")
 # An interpreter's clock counts instructions, 400 million to the second.
 BOCHS_FEATURES = ("disk",)
 PLATFORMS = {p.name: p for p in (
@@ -158,10 +159,14 @@ class Machine:
         self.process = subprocess.Popen(
             [str(ROOT / "tools/run"), *self.platform.arguments(), "--image", str(path), "--smp",
              str(smp), "--mem", str(mem), "--serial", f"unix:{self.socket_path}", "--timeout",
-             str(timeout * self.platform.slow), *extra],
+             str(timeout * self.platform.slow), *self._reset_log(), *extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True)
         self.sock = self._connect()
+
+    def _reset_log(self):
+        """A machine that resets itself must not pass for one that is slow: see _pump()."""
+        return ["--log-resets", f"{self.folder}/resets"] if self.platform.has("reset log") else []
 
     def _connect(self):
         end = time.monotonic() + 20
@@ -222,7 +227,17 @@ class Machine:
         text = data.decode(errors="replace")
         self.transcript += text
         self.buffer += text
+        if self.transcript.count("files loaded") > 1:
+            raise Failure("the machine has reset itself" + self._last_reset())
         return True
+
+    def _last_reset(self):
+        path = pathlib.Path(self.folder) / "resets"
+        if not path.exists():
+            return ""
+        lines = [l for l in path.read_text(errors="replace").splitlines()
+                 if re.match(r"Triple|CPU|[ER][A-Z0-9]{2}=|CR|GS|TR|ID", l)]
+        return ":\n" + "\n".join(lines[-64:])
 
     def _last_words(self):
         """What the emulator said before it ended, of its own accord or not."""

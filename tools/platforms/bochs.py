@@ -35,7 +35,7 @@ def output(*command):
 
 def check_options(a):
     """What is wrong with the options on this platform; None if nothing."""
-    for name in ("icount", "debug_int", "gdb", "monitor", "drive_bus"):
+    for name in ("icount", "debug_int", "log_resets", "gdb", "monitor", "drive_bus"):
         if getattr(a, name):
             return f"--{name.replace('_', '-')}: with QEMU only, not with {a.platform}"
     return None

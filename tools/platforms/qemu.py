@@ -93,6 +93,8 @@ def arguments(a, work):
         args += ["-monitor", f"unix:{quoted(a.monitor[len('unix:'):])},server=on,wait=off"]
     else:
         args += ["-monitor", "none"]
+    if a.log_resets:
+        args += ["-d", "cpu_reset", "-D", a.log_resets]
     if a.debug_int:
         args += ["-d", "int,cpu_reset", "-D", a.image + ".int.log"]
     if a.gdb:
