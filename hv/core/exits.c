@@ -127,9 +127,40 @@ static void exit_exception(struct vcpu *v, const struct vm_exit *x)
 	vcpu_exception(v, x->exception.vector, x->exception.has_error, x->exception.error_code);
 }
 
+/* For whoever has to find out why a guest ended like that. */
+static COLD void log_state(const struct vcpu *v)
+{
+	const struct vcpu_state *s = &v->state;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} regs[] = {
+	    {"rip", s->rip},
+	    {"rsp", s->gpr[GPR_RSP]},
+	    {"rflags", s->rflags},
+	    {"cr0", s->cr0},
+	    {"cr2", s->cr2},
+	    {"cr3", s->cr3},
+	    {"cr4", s->cr4},
+	    {"efer", s->efer},
+	    {"gdtr", s->gdtr.base},
+	    {"idtr", s->idtr.base},
+	    {"tr", s->seg[SEG_TR].base},
+	    {"gs", s->seg[SEG_GS].base},
+	    {"kernel-gs", s->kernel_gs_base},
+	};
+
+	log_error("vm '%s' vcpu%u: cpl %u, cs %04x, tr %04x", v->vm->config.name, v->index, s->cpl,
+	    s->seg[SEG_CS].sel, s->seg[SEG_TR].sel);
+	for (size_t i = 0; i < ARRAY_LEN(regs); i++)
+		log_error("  %s 0x%llx", regs[i].name, (unsigned long long)regs[i].value);
+}
+
 static void exit_triple_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	(void)x;
+	vcpu_need(v, VG_ALL);
+	log_state(v);
 	vm_fail(v->vm, DISP_TRIPLE_FAULT, "vcpu%u: triple fault at RIP 0x%llx", v->index,
 	    (unsigned long long)v->state.rip);
 }

@@ -123,7 +123,7 @@ def test_disk(ctx):
         m.poweroff()
 
 
-@needs("virtio drive")
+@needs("drive bus")
 def test_virtio_host_disk(ctx):
     """The same with the host's disk on virtio-blk instead of AHCI."""
     image = debian_image(ctx)
@@ -135,6 +135,7 @@ def test_virtio_host_disk(ctx):
         m.poweroff()
 
 
+@needs("drive bus")
 def test_ide_host_disk(ctx):
     """The host's disk on IDE: a guest's disk, and a snapshot across a power cycle."""
     image = debian_image(ctx)
