@@ -188,6 +188,7 @@ static void inject_interrupt(struct vcpu *v, bool slot_taken)
 		want_irq_window(v, true);
 		return;
 	}
+	want_irq_window(v, false); /* before: AMD has one slot for both */
 	virt->inject(v, &(struct event){EVENT_INTR, vlapic_accept(&v->lapic, pending), 0, 0, 0});
 	want_irq_window(v, vlapic_pending(&v->lapic) >= 0);
 }
@@ -213,6 +214,7 @@ static void inject_something(struct vcpu *v)
 	bool taken = false;
 
 	if (UNLIKELY(s->injected.type != EVENT_NONE)) {
+		want_irq_window(v, false);
 		virt->inject(v, &s->injected);
 		s->injected.type = EVENT_NONE;
 		taken = true;

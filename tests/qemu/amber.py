@@ -254,9 +254,10 @@ class Machine:
         path = pathlib.Path(self.folder) / "resets"
         if not path.exists():
             return ""
-        lines = [l for l in path.read_text(errors="replace").splitlines()
+        text = path.read_text(errors="replace")
+        lines = [l for l in text[max(0, text.rfind("Triple fault") - 1500):].splitlines()
                  if re.match(r"Triple|CPU|[ER][A-Z0-9]{2}R?=|CR|CS|SS|GS|TR|GDT|IDT", l)]
-        return ":\n" + "\n".join(lines[-64:])
+        return ":\n" + "\n".join(lines[:48])
 
     def _last_words(self):
         """What the emulator said before it ended, of its own accord or not."""

@@ -75,7 +75,7 @@ def timing_args(a):
     if a.icount:
         return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-seed", "1",
                 "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
-    return ["-accel", "tcg", "-rtc", "base=utc"]
+    return ["-accel", "tcg,thread=single", "-rtc", "base=utc"]
 
 
 def arguments(a, work):

@@ -9,10 +9,59 @@
 
 #define DR6_BS BIT(14) /* single step (APM volume 2, 13.1.1.3) */
 
+#define VINTR_PENDING (VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT)
+
+/*
+ * The virtual interrupt has two uses, never at once: it is the next interrupt, or,
+ * intercepted, a dummy that exits as soon as the guest could take one.
+ */
+static void set_vintr(struct virt_vcpu *p, bool pending, uint8_t vector, bool intercept)
+{
+	struct vmcb *c = p->vmcb;
+	uint32_t icpt3 = intercept ? c->icpt3 | ICPT_VINTR : c->icpt3 & ~(uint32_t)ICPT_VINTR;
+
+	c->vintr &= ~(VINTR_PENDING | 0xffULL << VINTR_VECTOR_SHIFT);
+	if (pending)
+		c->vintr |= VINTR_PENDING | (uint64_t)vector << VINTR_VECTOR_SHIFT;
+	p->clean &= ~(uint32_t)CLEAN_TPR;
+	if (c->icpt3 != icpt3)
+		p->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
+	c->icpt3 = icpt3;
+}
+
+/*
+ * An external interrupt goes in as a virtual one (15.21.4), not by EVENTINJ: the core
+ * gives it only when the guest can take it, so it is taken before the first instruction,
+ * unless a host interrupt comes first (svm_collect_virq). QEMU (7.2) remembers one from
+ * EVENTINJ as an exception still to be raised, and raises it again when something asks its
+ * CPU to pause.
+ */
+static void inject_interrupt(struct virt_vcpu *p, uint8_t vector)
+{
+	p->virq = true;
+	set_vintr(p, true, vector, false);
+}
+
+/* After an exit: an interrupt that was not taken counts as cut short. */
+void svm_collect_virq(struct vcpu *v)
+{
+	struct virt_vcpu *p = v->virt;
+
+	if (p->vmcb->vintr & VINTR_IRQ)
+		v->state.injected = (struct event){
+		    EVENT_INTR, (uint8_t)(p->vmcb->vintr >> VINTR_VECTOR_SHIFT), 0, 0, 0};
+	p->virq = false;
+	set_vintr(p, p->irq_window, 0, p->irq_window);
+}
+
 void svm_inject(struct vcpu *v, const struct event *ev)
 {
 	uint64_t inj = VMCB_EVENT_VALID | ev->vector | (uint64_t)ev->type << VMCB_EVENT_TYPE_SHIFT;
 
+	if (ev->type == EVENT_INTR && !v->virt->irq_window) {
+		inject_interrupt(v->virt, ev->vector);
+		return;
+	}
 	/* INTR 0, NMI 2, exception 3, software interrupt 4 in hardware's numbering */
 	if (ev->type == EVENT_INTR)
 		inj &= ~(7ULL << VMCB_EVENT_TYPE_SHIFT);
@@ -23,22 +72,21 @@ void svm_inject(struct vcpu *v, const struct event *ev)
 	v->virt->vmcb->event_inj = inj;
 }
 
-/* A dummy virtual interrupt with top priority exits as soon as the guest could take one. */
 void svm_want_irq_window(struct vcpu *v, bool on)
 {
-	struct vmcb *c = v->virt->vmcb;
+	struct virt_vcpu *p = v->virt;
 
-	if (v->virt->irq_window == on)
+	if (p->irq_window == on)
 		return;
-	v->virt->irq_window = on;
-	if (on) {
-		c->vintr |= VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT;
-		c->icpt3 |= ICPT_VINTR;
-	} else {
-		c->vintr &= ~(VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT);
-		c->icpt3 &= ~(uint32_t)ICPT_VINTR;
+	p->irq_window = on;
+	if (p->virq) { /* the slot is taken: that one goes the other way */
+		if (!on)
+			return;
+		p->vmcb->event_inj =
+		    VMCB_EVENT_VALID | (p->vmcb->vintr >> VINTR_VECTOR_SHIFT & 0xff);
+		p->virq = false;
 	}
-	v->virt->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);
+	set_vintr(p, on, 0, on);
 }
 
 static void begin_step(struct vcpu *v)
@@ -114,6 +162,8 @@ void svm_collect_injected(struct vcpu *v)
 	    (type == EVENT_EXCEPTION && (ev->vector == VEC_BP || ev->vector == VEC_OF)))
 		return;
 	ev->type = type == 0 ? EVENT_INTR : (uint8_t)type;
+	if (ev->type == EVENT_EXCEPTION && ev->vector > 31)
+		ev->type = EVENT_INTR; /* QEMU's name for a virtual interrupt */
 	ev->has_error = (info & VMCB_EVENT_ERROR_VALID) != 0;
 	ev->error_code = (uint32_t)(info >> 32);
 	ev->insn_len = 0;

@@ -15,6 +15,7 @@ struct virt_vcpu {
 	uint64_t asid_generation; /* of that CPU; 0: needs a new ASID */
 	uint32_t clean;		  /* VMCB clean bits for the next entry */
 	bool irq_window, nmi_window;
+	bool virq;		 /* an interrupt is in the VMCB as a virtual one */
 	bool nmi_step;		 /* single-stepping over the IRET that ends an NMI */
 	bool nmi_step_iret;	 /* IRET is intercepted to see an NMI handler's end */
 	uint64_t nmi_step_flags; /* guest's RFLAGS.TF before */
@@ -60,6 +61,7 @@ void svm_inject(struct vcpu *v, const struct event *ev);
 void svm_want_irq_window(struct vcpu *v, bool on);
 void svm_want_nmi_window(struct vcpu *v, bool on);
 void svm_collect_injected(struct vcpu *v);
+void svm_collect_virq(struct vcpu *v);
 void svm_nmi_iret(struct vcpu *v);
 void svm_nmi_arm(struct vcpu *v);
 bool svm_nmi_stepped(struct vcpu *v);

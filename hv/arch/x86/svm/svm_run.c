@@ -231,6 +231,8 @@ static inline void after_exit(struct vcpu *v)
 	s->movss_shadow = 0; /* one bit for both here */
 	c->event_inj = 0;
 	s->injected.type = EVENT_NONE;
+	if (UNLIKELY(p->virq))
+		svm_collect_virq(v);
 	if (UNLIKELY(c->exit_int_info & VMCB_EVENT_VALID))
 		svm_collect_injected(v);
 }
