@@ -62,6 +62,8 @@ HV_LIBS := /usr/lib/x86_64-linux-gnu/libfdt.a /usr/lib/x86_64-linux-gnu/liblz4.a
 PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	$(wildcard hv/arch/x86/emul*.c hv/arch/x86/walk.c hv/arch/x86/vcpu_state.c \
 	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c) \
+	$(addprefix hv/arch/x86/,$(foreach f,state event run exit,vmx/vmx_$(f).c) \
+	$(foreach f,state event run,svm/svm_$(f).c)) \
 	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/chardev.c \
 	hv/core/iobus.c hv/core/boot_linux.c hv/core/e820.c hv/core/device.c hv/core/pvclock.c \
 	hv/core/tsc_scale.c) \
@@ -116,7 +118,7 @@ $(U)/libamber.a: $(PURE_C:%.c=$(U)/obj/%.o)
 $(U)/libfake.a: $(FAKE_C:%.c=$(U)/obj/%.o)
 	@rm -f $@; ar rcsD $@ $^
 $(U)/%: $(U)/obj/tests/unit/%.o $(U)/libamber.a $(U)/libfake.a
-	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $< $(U)/libamber.a $(U)/libfake.a $(U)/libamber.a \
+	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $< $(U)/libamber.a $(U)/libfake.a $(U)/libamber.a $(U)/libfake.a \
 		-lcmocka -lfdt -llz4 -lunicorn -lZydis
 .PRECIOUS: $(U)/obj/%.o $(F)/obj/%.o
 

@@ -267,6 +267,10 @@ void exit_dr(struct vcpu *v, const struct vm_exit *x)
 		vcpu_ud(v);
 		return;
 	}
+	if (s->cpl != 0) { /* on VMX the exit comes before the CPU's own check (25.1.3) */
+		vcpu_gp(v);
+		return;
+	}
 	if (s->dr7 & BIT(13)) { /* GD: the access itself is a debug exception */
 		s->dr6 |= BIT(13);
 		s->dr7 &= ~BIT(13);

@@ -18,7 +18,9 @@ COLD void vcpu_wrap_rip(struct vcpu *v)
 COLD void vcpu_single_step(struct vcpu *v)
 {
 	vcpu_need(v, VG_DRS);
-	v->state.dr6 |= BIT(14); /* BS */
+	/* BS, and what the shadow that has ended with this instruction held back */
+	v->state.dr6 |= BIT(14) | (v->state.pending_dbg & 0xf);
+	v->state.pending_dbg = 0;
 	vcpu_changed(v, VG_DRS);
 	vcpu_exception(v, VEC_DB, false, 0);
 }

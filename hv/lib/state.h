@@ -36,16 +36,20 @@ struct state_field {
 enum state_field_flag {
 	/* absent: the struct keeps its reset value (fields newer than version 1) */
 	STATE_OPTIONAL = 1 << 0,
+	/* each value up to max is legal: no check refuses one (vcpu_state_fields says so of each)
+	 */
+	STATE_FREE = 1 << 1,
 };
 
-#define STATE_FIELD_(T, m, nm, cnt, mx, d)                                                         \
+#define STATE_FIELD_(T, m, nm, cnt, mx, fl, d)                                                     \
 	{                                                                                          \
 		.name = (nm), .offset = offsetof(T, m), .width = sizeof(((T *)0)->m) / (cnt),      \
-		.count = (cnt), .max = (mx), .doc = (d)                                            \
+		.flags = (fl), .count = (cnt), .max = (mx), .doc = (d)                             \
 	}
 /* A scalar or, with STATE_ARRAY, an array member of struct T; max bounds every element. */
-#define STATE_INT(T, m, nm, mx, d)	  STATE_FIELD_(T, m, nm, 1, mx, d)
-#define STATE_ARRAY(T, m, nm, cnt, mx, d) STATE_FIELD_(T, m, nm, cnt, mx, d)
+#define STATE_INT(T, m, nm, mx, d)	       STATE_FIELD_(T, m, nm, 1, mx, 0, d)
+#define STATE_ARRAY(T, m, nm, cnt, mx, d)      STATE_FIELD_(T, m, nm, cnt, mx, 0, d)
+#define STATE_FREE_ARRAY(T, m, nm, cnt, mx, d) STATE_FIELD_(T, m, nm, cnt, mx, STATE_FREE, d)
 #define STATE_END                                                                                  \
 	{                                                                                          \
 		.name = NULL                                                                       \

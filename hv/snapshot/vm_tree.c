@@ -124,12 +124,6 @@ static int count_subnodes(const struct state_node *n)
 	return count;
 }
 
-/* XSTATE_BV (SDM volume 1, 13.4.2): which components the area holds. */
-static uint64_t xstate_bv(const struct vcpu_state *s)
-{
-	return get_le64(s->xstate + 512);
-}
-
 static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct errmsg *e)
 {
 	struct vcpu_state *s = heap_zalloc(sizeof(*s) + 64);
@@ -148,20 +142,11 @@ static int check_vcpu(struct vm_restore *r, const void *fdt, unsigned i, struct 
 	if (err)
 		return err;
 	err = vcpu_state_check(s, e);
-	if (!err && s->xstate_size != r->vm->cpu_model->xstate_size)
-		err = err_set(e, ERR_CORRUPT, "xstate-size: %u, the CPU model has %u",
-		    s->xstate_size, r->vm->cpu_model->xstate_size);
-	if (!err && (xstate_bv(s) & ~(r->vm->cpu_model->xcr0_mask | 3)))
-		err = err_set(
-		    e, ERR_CORRUPT, "xstate: a component that the CPU model does not offer");
+	if (!err)
+		err = cpu_model_check_state(r->vm->cpu_model, s, e);
 	if (!err && (get_le32(s->xstate + 24) & ~xstate_mxcsr_mask()))
 		err =
 		    err_set(e, ERR_CORRUPT, "xstate: MXCSR has a bit that this CPU does not know");
-	if (!err &&
-	    ((s->cr4 & ~r->vm->cpu_model->cr4_mask) || (s->efer & ~r->vm->cpu_model->efer_mask) ||
-		(s->xcr0 & ~(r->vm->cpu_model->xcr0_mask | 1))))
-		err = err_set(e, ERR_CORRUPT,
-		    "CR4, EFER or XCR0 has a bit that the CPU model does not offer");
 	if (!err)
 		err = vlapic_check(&s->apic, r->vm->vcpus[i]->apic_id, e);
 	return err ? err_prefix(e, err, "record vcpus/vcpu%u", i) : OK;

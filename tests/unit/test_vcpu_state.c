@@ -284,7 +284,44 @@ static void start(enum start mode)
 	    "injected-has-error: ")                                                                \
 	X(PROT, (s.injected = (struct event){.type = EVENT_NMI, .vector = 3}),                     \
 	    "injected-vector: ")                                                                   \
-	X(PROT, s.injected.insn_len = 16, "injected-insn-len: ")                                   \
+	X(PROT,                                                                                    \
+	    (s.injected =                                                                          \
+		    (struct event){.type = EVENT_EXCEPTION, .vector = VEC_UD, .insn_len = 2}),     \
+	    "injected-insn-len: ")                                                                 \
+	X(PROT, (s.injected = (struct event){.type = EVENT_EXCEPTION, .vector = 15}),              \
+	    "injected-vector: ")                                                                   \
+	X(PROT,                                                                                    \
+	    (s.injected = (struct event){.type = EVENT_EXCEPTION,                                  \
+		 .vector = VEC_GP,                                                                 \
+		 .has_error = 1,                                                                   \
+		 .error_code = 0x10000}),                                                          \
+	    "injected-error-code: ")                                                               \
+	X(PROT,                                                                                    \
+	    (s.injected = (struct event){.type = EVENT_SOFT_INT, .vector = 128, .insn_len = 2}),   \
+	    "injected-type: ")                                                                     \
+	X(PROT, (s.injected = (struct event){.type = EVENT_INTR, .vector = 32}),                   \
+	    "injected-type: ")                                                                     \
+	X(PROT, (s.injected = (struct event){.type = EVENT_NMI, .vector = VEC_NMI});               \
+	    s.movss_shadow = 1, "injected-type: ")                                                 \
+	X(PROT, (s.pending = (struct event){.type = EVENT_NMI, .vector = VEC_NMI}),                \
+	    "pending-type: ")                                                                      \
+	X(PROT, s.sti_shadow = 1, "sti-shadow: ")                                                  \
+	X(PROT, s.pending_dbg = BIT(14), "pending-dbg: ")                                          \
+	X(PROT, s.pending_dbg = BIT(13), "pending_dbg: reserved")                                  \
+	X(PROT, s.sfmask = BIT(32), "sfmask: reserved")                                            \
+	X(PROT, s.spec_ctrl = 1, "spec_ctrl: reserved")                                            \
+	X(PROT, s.debugctl = 1, "debugctl: reserved")                                              \
+	X(PROT, s.misc_enable = 3, "misc_enable: reserved")                                        \
+	X(PROT, s.seg[SEG_TR].sel = 4, "tr-sel: ")                                                 \
+	X(PROT, s.seg[SEG_LDTR].sel = 0xc, "ldtr-sel: ")                                           \
+	X(PROT, s.seg[SEG_DS].attr = 0xc92, "ds-attr: not accessed")                               \
+	X(PROT, s.seg[SEG_SS].attr = 0xc92, "ss-attr: not writable")                               \
+	X(PROT, s.seg[SEG_SS].attr = SEG_ATTR_DPL, "ss-attr: DPL 3 at CPL 0")                      \
+	X(REAL, s.seg[SEG_DS].attr = 0x92, "ds-attr: not accessed")                                \
+	X(REAL, s.seg[SEG_SS].attr = 0x9b, "ss-attr: not writable")                                \
+	X(REAL, s.seg[SEG_CS].attr = 0x9a, "cs-attr: type 10")                                     \
+	X(PROT, (s.seg[SEG_CS].attr = 0xc93, s.cpl = 3, s.seg[SEG_SS].attr |= SEG_ATTR_DPL),       \
+	    "cs-attr: type 3")                                                                     \
 	X(PROT, s.nmi_blocked = 2, "nmi-blocked: ")                                                \
 	X(PROT, s.sti_shadow = s.movss_shadow = 1, "sti-shadow: ")                                 \
 	X(PROT, s.activity = 4, "activity: ")                                                      \
@@ -329,6 +366,19 @@ static void possible_states_pass(void **state)
 	start(PROT);
 	s.seg[SEG_CS].attr = 0x93;
 	s.seg[SEG_CS].limit = 0xffff;
+	assert_int_equal(vcpu_state_check(&s, &e), OK);
+	/* an interrupt whose delivery an exit cut short, a single step held back by MOV SS */
+	start(LONG);
+	s.rflags |= RFLAGS_IF | RFLAGS_TF;
+	s.injected = (struct event){.type = EVENT_INTR, .vector = 32};
+	assert_int_equal(vcpu_state_check(&s, &e), OK);
+	s.injected.type = EVENT_NONE;
+	s.movss_shadow = 1;
+	s.pending_dbg = BIT(14);
+	assert_int_equal(vcpu_state_check(&s, &e), OK);
+	/* long mode before the far jump, code still as in real mode */
+	start(COMPAT);
+	s.seg[SEG_CS] = (struct seg){.limit = 0xffff, .attr = 0x93};
 	assert_int_equal(vcpu_state_check(&s, &e), OK);
 	/* AVX state that outlives its enabling */
 	start(LONG);

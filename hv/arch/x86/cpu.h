@@ -110,6 +110,10 @@ static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
 	".pushsection fault_fixups, \"a\"\n\t.balign 8\n\t.quad " #from ", " #to                   \
 	"\n\t.popsection\n\t"
 
+#ifdef AMBER_HOST /* unit tests: tests/unit/fake/fake_cpu.c has the registers */
+uint64_t rdmsr(uint32_t msr);
+void wrmsr(uint32_t msr, uint64_t v);
+#else
 static inline uint64_t rdmsr(uint32_t msr)
 {
 	uint32_t lo, hi;
@@ -124,6 +128,7 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 			 : "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "c"(msr)
 			 : "memory");
 }
+#endif
 /* False, and *v = 0, if the register does not exist. */
 static inline bool rdmsr_safe(uint32_t msr, uint64_t *v)
 {
@@ -157,6 +162,11 @@ static inline uint64_t rdtsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+#ifdef AMBER_HOST
+#define CPU_REG_ACCESS(reg)                                                                        \
+	uint64_t read_##reg(void);                                                                 \
+	void write_##reg(uint64_t v);
+#else
 #define CPU_REG_ACCESS(reg)                                                                        \
 	static inline uint64_t read_##reg(void)                                                    \
 	{                                                                                          \
@@ -169,6 +179,7 @@ static inline uint64_t rdtsc(void)
 	{                                                                                          \
 		__asm__ volatile("movq %0, %%" #reg : : "r"(v) : "memory");                        \
 	}
+#endif
 /* clang-format off */
 CPU_REG_ACCESS(cr0)
 CPU_REG_ACCESS(cr2)

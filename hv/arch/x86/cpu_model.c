@@ -491,6 +491,40 @@ struct cpuid_regs cpu_model_cpuid(
 	return r;
 }
 
+/* Bits of a register that the model does not offer. */
+static int check_offered(const char *name, uint64_t value, uint64_t offered, struct errmsg *e)
+{
+	return value & ~offered ? err_set(e, ERR_CORRUPT, "%s: 0x%llx is not in the CPU model",
+				      name, (unsigned long long)(value & ~offered))
+				: OK;
+}
+
+int cpu_model_check_state(const struct cpu_model *m, const struct vcpu_state *s, struct errmsg *e)
+{
+	enum { XSTATE_BV = 512, X87 = 1, SSE = 2 }; /* SDM volume 1, 13.4.2 */
+	bool pae = (s->cr0 & CR0_PG) && (s->cr4 & CR4_PAE) && !(s->efer & EFER_LMA);
+	uint64_t components, addresses = BIT(m->phys_bits) - 1;
+	int err = check_offered("cr4", s->cr4, m->cr4_mask, e);
+
+	memcpy(&components, s->xstate + XSTATE_BV, sizeof(components));
+	if (!err)
+		err = check_offered("efer", s->efer, m->efer_mask, e);
+	if (!err)
+		err = check_offered("xcr0", s->xcr0, m->xcr0_mask | X87, e);
+	if (!err)
+		err = check_offered("xstate: XSTATE_BV", components, m->xcr0_mask | X87 | SSE, e);
+	/* the entry to the guest looks at these (volume 3, 26.3.1.1 and 26.3.1.6) */
+	if (!err)
+		err = check_offered("cr3", s->cr3, addresses, e);
+	for (unsigned i = 0; i < ARRAY_LEN(s->pdpte) && pae && !err; i++)
+		if (s->pdpte[i] & 1)
+			err = check_offered("pdpte", s->pdpte[i], addresses, e);
+	if (!err && s->xstate_size != m->xstate_size)
+		err = err_set(e, ERR_CORRUPT, "xstate-size: %u, the CPU model has %u",
+		    s->xstate_size, m->xstate_size);
+	return err;
+}
+
 void cpu_model_save(const struct cpu_model *m, struct state_writer *w)
 {
 	uint32_t cells[CPU_MODEL_ROWS * 6];

@@ -71,6 +71,15 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e) MUST_CHECK;
  */
 int cpu_model_check_host(const struct cpu_model *m, cpuid_fn host, struct errmsg *e) MUST_CHECK;
 
+/*
+ * Whether a vCPU of this model can be in a state that has passed vcpu_state_check():
+ * the features in CR4, EFER, XCR0 and the XSAVE area, the width of physical addresses in
+ * CR3 and the PDPTEs. OK, or ERR_CORRUPT and "<field>: <reason>".
+ */
+struct vcpu_state;
+int cpu_model_check_state(
+    const struct cpu_model *m, const struct vcpu_state *s, struct errmsg *e) MUST_CHECK;
+
 /* Per-vCPU values that CPUID mixes in. */
 struct cpuid_dynamic {
 	uint32_t apic_id;

@@ -11,7 +11,11 @@
 #define INT(member, name, max, doc) STATE_INT(struct vcpu_state, member, name, max, doc)
 #define ARRAY(member, name, count, max, doc)                                                       \
 	STATE_ARRAY(struct vcpu_state, member, name, count, max, doc)
-#define GPR(reg, name) INT(gpr[GPR_##reg], name, STATE_ANY, "general register")
+/* The same for what may have any value: to no CPU is one of them wrong. */
+#define ANY(member, name, max, doc) STATE_FREE_ARRAY(struct vcpu_state, member, name, 1, max, doc)
+#define ANY_ARRAY(member, name, count, max, doc)                                                   \
+	STATE_FREE_ARRAY(struct vcpu_state, member, name, count, max, doc)
+#define GPR(reg, name) ANY(gpr[GPR_##reg], name, STATE_ANY, "general register")
 #define SEGMENT(reg, name)                                                                         \
 	INT(seg[SEG_##reg].base, name "-base", STATE_ANY, "segment base"),                         \
 	    INT(seg[SEG_##reg].limit, name "-limit", UINT32_MAX, "segment limit, bytes"),          \
@@ -23,7 +27,8 @@
 	    INT(member.has_error, name "-has-error", 1, "an error code is pushed"),                \
 	    INT(member.insn_len, name "-insn-len", 15, "length of INT, bytes; 0: none"),           \
 	    INT(member.error_code, name "-error-code", UINT32_MAX, "error code")
-#define MSR(member, name, doc) INT(member, name, STATE_ANY, doc)
+#define MSR(member, name, doc)	   INT(member, name, STATE_ANY, doc)
+#define MSR_ANY(member, name, doc) ANY(member, name, STATE_ANY, doc)
 
 const struct state_field vcpu_state_fields[] = {
     GPR(RAX, "rax"),
@@ -53,32 +58,32 @@ const struct state_field vcpu_state_fields[] = {
     SEGMENT(LDTR, "ldtr"),
     SEGMENT(TR, "tr"),
     INT(gdtr.base, "gdtr-base", STATE_ANY, "descriptor table base"),
-    INT(gdtr.limit, "gdtr-limit", UINT16_MAX, "descriptor table limit, bytes"),
+    ANY(gdtr.limit, "gdtr-limit", UINT16_MAX, "descriptor table limit, bytes"),
     INT(idtr.base, "idtr-base", STATE_ANY, "descriptor table base"),
-    INT(idtr.limit, "idtr-limit", UINT16_MAX, "descriptor table limit, bytes"),
+    ANY(idtr.limit, "idtr-limit", UINT16_MAX, "descriptor table limit, bytes"),
     INT(cpl, "cpl", 3, "current privilege level"),
     INT(cr0, "cr0", UINT32_MAX, "control register"),
-    INT(cr2, "cr2", STATE_ANY, "page-fault linear address"),
+    ANY(cr2, "cr2", STATE_ANY, "page-fault linear address"),
     INT(cr3, "cr3", STATE_ANY, "page-table base and PCID"),
     INT(cr4, "cr4", UINT32_MAX, "control register"),
     INT(xcr0, "xcr0", STATE_ANY, "enabled state components"),
-    ARRAY(dr, "dr", 4, STATE_ANY, "DR0 to DR3: breakpoint addresses"),
+    ANY_ARRAY(dr, "dr", 4, STATE_ANY, "DR0 to DR3: breakpoint addresses"),
     INT(dr6, "dr6", UINT32_MAX, "debug status"),
     INT(dr7, "dr7", UINT32_MAX, "debug control"),
     ARRAY(pdpte, "pdpte", 4, STATE_ANY, "PAE page-directory pointers as last loaded"),
     MSR(efer, "efer", "MSR C0000080"),
-    MSR(star, "star", "MSR C0000081"),
+    MSR_ANY(star, "star", "MSR C0000081"),
     MSR(lstar, "lstar", "MSR C0000082"),
     MSR(cstar, "cstar", "MSR C0000083"),
     MSR(sfmask, "sfmask", "MSR C0000084"),
     MSR(kernel_gs_base, "kernel-gs-base", "MSR C0000102"),
-    MSR(sysenter_cs, "sysenter-cs", "MSR 174"),
+    MSR_ANY(sysenter_cs, "sysenter-cs", "MSR 174"),
     MSR(sysenter_esp, "sysenter-esp", "MSR 175"),
     MSR(sysenter_eip, "sysenter-eip", "MSR 176"),
     MSR(pat, "pat", "MSR 277"),
-    INT(tsc_aux, "tsc-aux", UINT32_MAX, "MSR C0000103"),
-    MSR(tsc_adjust, "tsc-adjust", "MSR 3B"),
-    INT(tsc_offset, "tsc-offset", STATE_ANY, "guest TSC minus the VM's TSC, modulo 2^64"),
+    ANY(tsc_aux, "tsc-aux", UINT32_MAX, "MSR C0000103"),
+    MSR_ANY(tsc_adjust, "tsc-adjust", "MSR 3B"),
+    ANY(tsc_offset, "tsc-offset", STATE_ANY, "guest TSC minus the VM's TSC, modulo 2^64"),
     MSR(misc_enable, "misc-enable", "MSR 1A0"),
     MSR(spec_ctrl, "spec-ctrl", "MSR 48"),
     INT(debugctl, "debugctl", UINT16_MAX, "MSR 1D9"),
@@ -87,25 +92,25 @@ const struct state_field vcpu_state_fields[] = {
     ARRAY(mtrr_fixed, "mtrr-fixed", 11, STATE_ANY, "MSRs 250, 258, 259, 268..26F"),
     ARRAY(mtrr_base, "mtrr-base", MTRR_VARIABLE, STATE_ANY, "MSRs 200, 202.."),
     ARRAY(mtrr_mask, "mtrr-mask", MTRR_VARIABLE, STATE_ANY, "MSRs 201, 203.."),
-    MSR(kvm_wall_clock, "kvm-wall-clock", "MSR 4B564D00"),
-    MSR(kvm_system_time, "kvm-system-time", "MSR 4B564D01"),
+    MSR_ANY(kvm_wall_clock, "kvm-wall-clock", "MSR 4B564D00"),
+    MSR_ANY(kvm_system_time, "kvm-system-time", "MSR 4B564D01"),
     EVENT(pending, "pending"),
     EVENT(injected, "injected"),
-    INT(nmi_blocked, "nmi-blocked", 1, "NMIs blocked until IRET"),
+    ANY(nmi_blocked, "nmi-blocked", 1, "NMIs blocked until IRET"),
     INT(sti_shadow, "sti-shadow", 1, "interrupts inhibited for one instruction by STI"),
     INT(movss_shadow, "movss-shadow", 1, "the same by MOV SS or POP SS"),
     INT(pending_dbg, "pending-dbg", STATE_ANY, "DR6 bits of a pending #DB"),
-    INT(activity, "activity", ACTIVITY_SHUTDOWN, "enum vcpu_activity"),
+    ANY(activity, "activity", ACTIVITY_SHUTDOWN, "enum vcpu_activity"),
     ARRAY(
 	apic.regs, "apic-regs", VLAPIC_REGS, UINT32_MAX, "local APIC registers, one per 16 bytes"),
     MSR(apic.base_msr, "apic-base", "MSR 1B"),
     MSR(apic.tsc_deadline, "apic-tsc-deadline", "MSR 6E0, guest TSC; 0: disarmed"),
     INT(apic.timer_deadline, "apic-timer-deadline", STATE_ANY, "VM time, ns; 0: stopped"),
     INT(apic.ldr_x2apic, "apic-ldr-x2apic", STATE_ANY, "logical ID in x2APIC mode"),
-    INT(apic.nmi_pending, "apic-nmi-pending", 1, "an NMI has arrived"),
-    INT(apic.init_pending, "apic-init-pending", 1, "an INIT has arrived"),
-    INT(apic.sipi_pending, "apic-sipi-pending", 1, "a SIPI has arrived"),
-    INT(apic.sipi_vector, "apic-sipi-vector", UINT8_MAX, "its vector"),
+    ANY(apic.nmi_pending, "apic-nmi-pending", 1, "an NMI has arrived"),
+    ANY(apic.init_pending, "apic-init-pending", 1, "an INIT has arrived"),
+    ANY(apic.sipi_pending, "apic-sipi-pending", 1, "a SIPI has arrived"),
+    ANY(apic.sipi_vector, "apic-sipi-vector", UINT8_MAX, "its vector"),
     INT(xstate_size, "xstate-size", XSTATE_MAX, "bytes used in xstate"),
     ARRAY(xstate, "xstate", XSTATE_MAX, UINT8_MAX, "XSAVE area, standard form"),
     STATE_END,
@@ -220,6 +225,7 @@ struct bit_rule {
 #define EFER_ALLOWED   (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define RFLAGS_ALLOWED 0x3f7fd5
 #define PHYS_ADDR      0x000fffffffffffffULL /* 52 bits: the architecture's limit */
+#define PENDING_BS     BIT(14)
 
 static const struct bit_rule bit_rules[] = {
     RULE(rflags, RFLAGS_ALLOWED | RFLAGS_FIXED, RFLAGS_FIXED),
@@ -231,8 +237,14 @@ static const struct bit_rule bit_rules[] = {
     /* volume 3, 17.2.3 and 17.2.4; bits 11 and 16 of DR6 and bit 11 of DR7 exist on some CPUs */
     RULE(dr6, 0xffffeff0 | 0xf, 0xfffe07f0),
     RULE(dr7, 0xffff2fff, 0x400),
-    RULE(pending_dbg, 0xe00f, 0),
-    RULE(debugctl, 0xffff, 0),
+    /* volume 3, 24.4.2: B0 to B3 and BS; what else DR6 has is never pending */
+    RULE(pending_dbg, PENDING_BS | 0xf, 0),
+    /* WRMSR refuses the upper half */
+    RULE(sfmask, UINT32_MAX, 0),
+    /* no model offers anything of these */
+    RULE(misc_enable, 1, 0),
+    RULE(spec_ctrl, 0, 0),
+    RULE(debugctl, 0, 0),
     RULE(xss, 0, 0),
     RULE(mtrr_def_type, 0xcff, 0),
 };
@@ -264,12 +276,6 @@ static bool long_mode(const struct vcpu_state *s)
 static bool virtual_8086(const struct vcpu_state *s)
 {
 	return s->rflags & RFLAGS_VM;
-}
-
-/* Protected mode with descriptors, as opposed to real and virtual-8086 mode. */
-static bool protected_mode(const struct vcpu_state *s)
-{
-	return (s->cr0 & CR0_PE) && !virtual_8086(s);
 }
 
 static int check_modes(const struct vcpu_state *s, struct errmsg *e)
@@ -337,7 +343,7 @@ static int check_addresses(const struct vcpu_state *s, struct errmsg *e)
 	return OK;
 }
 
-/* --- segments (volume 3, 3.4.5 and 25.3.1.2) ------------------------------------ */
+/* --- segments (volume 3, 3.4.5 and 26.3.1.2) ------------------------------------ */
 
 enum seg_type {
 	TYPE_ACCESSED = 1,
@@ -349,6 +355,8 @@ enum seg_type {
 	TYPE_TSS16_BUSY = 3,
 	TYPE_TSS32_BUSY = 11
 };
+/* Table indicator of a selector (volume 3, 3.4.2). */
+enum { SEL_TI = 1 << 2 };
 
 static const char *const seg_names[SEG_COUNT] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
 
@@ -377,6 +385,17 @@ static int check_seg_common(const struct vcpu_state *s, unsigned n, struct errms
 	return OK;
 }
 
+/*
+ * Real mode leaves a data type in CS, which stays until the first far jump behind the
+ * change of modes; privilege begins only there.
+ */
+static bool is_real_mode_code(const struct vcpu_state *s, const struct seg *cs)
+{
+	return (cs->attr & SEG_ATTR_TYPE) == (TYPE_WRITABLE | TYPE_ACCESSED) && !vcpu_is_64bit(s) &&
+	       s->cpl == 0;
+}
+
+/* In real mode too: an entry on VMX looks at the attributes in all modes but virtual-8086. */
 static int check_cs(const struct vcpu_state *s, struct errmsg *e)
 {
 	const struct seg *cs = &s->seg[SEG_CS];
@@ -384,33 +403,35 @@ static int check_cs(const struct vcpu_state *s, struct errmsg *e)
 
 	if (!(cs->attr & SEG_ATTR_P))
 		return err_set(e, ERR_CORRUPT, "cs-attr: not present");
-	if (!protected_mode(s))
+	if (virtual_8086(s))
 		return OK;
-	/* Real mode may leave a data type, which stays until the first far jump. */
-	if (type == (TYPE_WRITABLE | TYPE_ACCESSED) && !long_mode(s))
-		return OK;
-	if (!(type & TYPE_CODE))
+	if (!is_real_mode_code(s, cs) &&
+	    (type & (TYPE_CODE | TYPE_ACCESSED)) != (TYPE_CODE | TYPE_ACCESSED))
 		return err_set(e, ERR_CORRUPT, "cs-attr: type %u is not code", type);
 	if (vcpu_is_64bit(s) && (cs->attr & SEG_ATTR_DB))
 		return err_set(e, ERR_CORRUPT, "cs-attr: L and D both set");
-	if (type & TYPE_CONFORMING ? dpl > s->cpl : dpl != s->cpl)
+	if ((type & TYPE_CODE) && (type & TYPE_CONFORMING) ? dpl > s->cpl : dpl != s->cpl)
 		return err_set(e, ERR_CORRUPT, "cs-attr: DPL %u at CPL %u", dpl, s->cpl);
+	return OK;
+}
+
+static int check_ss(const struct vcpu_state *s, struct errmsg *e)
+{
+	const struct seg *ss = &s->seg[SEG_SS];
+
+	if ((ss->attr & SEG_ATTR_P) && (ss->attr & (TYPE_CODE | TYPE_WRITABLE | TYPE_ACCESSED)) !=
+					   (TYPE_WRITABLE | TYPE_ACCESSED))
+		return err_set(e, ERR_CORRUPT, "ss-attr: not writable data");
+	/* of an unusable one too: VMX has no other home for the CPL */
+	if (seg_dpl(ss) != s->cpl)
+		return err_set(e, ERR_CORRUPT, "ss-attr: DPL %u at CPL %u", seg_dpl(ss), s->cpl);
 	return OK;
 }
 
 static int check_data_segments(const struct vcpu_state *s, struct errmsg *e)
 {
-	const struct seg *ss = &s->seg[SEG_SS];
-
-	if (!protected_mode(s))
+	if (virtual_8086(s))
 		return OK;
-	if (ss->attr & SEG_ATTR_P) {
-		if ((ss->attr & (TYPE_CODE | TYPE_WRITABLE)) != TYPE_WRITABLE)
-			return err_set(e, ERR_CORRUPT, "ss-attr: not writable data");
-		if (seg_dpl(ss) != s->cpl)
-			return err_set(
-			    e, ERR_CORRUPT, "ss-attr: DPL %u at CPL %u", seg_dpl(ss), s->cpl);
-	}
 	for (unsigned n = SEG_ES; n <= SEG_GS; n++) {
 		unsigned attr = s->seg[n].attr;
 
@@ -418,8 +439,10 @@ static int check_data_segments(const struct vcpu_state *s, struct errmsg *e)
 			continue;
 		if ((attr & TYPE_CODE) && !(attr & TYPE_READABLE))
 			return err_set(e, ERR_CORRUPT, "%s-attr: not readable", seg_names[n]);
+		if (!(attr & TYPE_ACCESSED))
+			return err_set(e, ERR_CORRUPT, "%s-attr: not accessed", seg_names[n]);
 	}
-	return OK;
+	return check_ss(s, e);
 }
 
 /* Virtual-8086 mode determines everything but the selector. */
@@ -446,9 +469,15 @@ static int check_system_segments(const struct vcpu_state *s, struct errmsg *e)
 		return err_set(e, ERR_CORRUPT, "tr-attr: not present");
 	if (type != TYPE_TSS32_BUSY && (type != TYPE_TSS16_BUSY || long_mode(s)))
 		return err_set(e, ERR_CORRUPT, "tr-attr: type %u is not a busy TSS", type);
-	if ((ldtr->attr & SEG_ATTR_P) && (ldtr->attr & SEG_ATTR_TYPE) != TYPE_LDT)
+	if (tr->sel & SEL_TI)
+		return err_set(e, ERR_CORRUPT, "tr-sel: 0x%x is not of the GDT", tr->sel);
+	if (!(ldtr->attr & SEG_ATTR_P))
+		return OK;
+	if ((ldtr->attr & SEG_ATTR_TYPE) != TYPE_LDT)
 		return err_set(
 		    e, ERR_CORRUPT, "ldtr-attr: type %u is not an LDT", ldtr->attr & SEG_ATTR_TYPE);
+	if (ldtr->sel & SEL_TI)
+		return err_set(e, ERR_CORRUPT, "ldtr-sel: 0x%x is not of the GDT", ldtr->sel);
 	return OK;
 }
 
@@ -541,33 +570,50 @@ static int check_xstate(const struct vcpu_state *s, struct errmsg *e)
 	(BIT(VEC_DF) | BIT(VEC_TS) | BIT(VEC_NP) | BIT(VEC_SS) | BIT(VEC_GP) | BIT(VEC_PF) |       \
 	    BIT(VEC_AC))
 
+/* Exceptions that a CPU raises; the other vectors below 32 are reserved. */
+#define EXCEPTION_VECTORS (0x000ffdffU & ~(BIT(VEC_NMI) | BIT(15)))
+/* What the hardware takes (volume 3, 26.2.1.3). */
+enum { ERROR_CODE_MAX = 0xffff };
+
 static int check_exception(
     const struct vcpu_state *s, const struct event *v, const char *name, struct errmsg *e)
 {
 	bool wants_error;
 
-	if (v->vector > 31 || v->vector == VEC_NMI)
+	if (v->vector > 31 || !(EXCEPTION_VECTORS >> v->vector & 1))
 		return err_set(e, ERR_CORRUPT, "%s-vector: %u is no exception", name, v->vector);
 	wants_error = (ERROR_CODE_VECTORS >> v->vector & 1) && (s->cr0 & CR0_PE);
 	if (v->has_error != wants_error)
 		return err_set(e, ERR_CORRUPT, "%s-has-error: %u for vector %u", name, v->has_error,
 		    v->vector);
+	if (v->has_error && v->error_code > ERROR_CODE_MAX)
+		return err_set(
+		    e, ERR_CORRUPT, "%s-error-code: 0x%x is impossible", name, v->error_code);
 	return OK;
 }
 
 static int check_event(
     const struct vcpu_state *s, const struct event *v, const char *name, struct errmsg *e)
 {
-	if (v->insn_len > 15)
-		return err_set(e, ERR_CORRUPT, "%s-insn-len: %u", name, v->insn_len);
+	if (v->type == EVENT_NONE)
+		return OK;	       /* the rest is nothing */
+	if (v->type > EVENT_EXCEPTION) /* software interrupts run again instead */
+		return err_set(e, ERR_CORRUPT, "%s-type: %u is not possible", name, v->type);
+	if (v->insn_len)
+		return err_set(
+		    e, ERR_CORRUPT, "%s-insn-len: %u, nothing to skip", name, v->insn_len);
 	if (v->type == EVENT_EXCEPTION)
 		return check_exception(s, v, name, e);
-	if (v->type > EVENT_SOFT_INT)
-		return err_set(e, ERR_CORRUPT, "%s-type: %u is unknown", name, v->type);
+	if (v->has_error)
+		return err_set(e, ERR_CORRUPT, "%s-has-error: only exceptions have one", name);
 	if (v->type == EVENT_NMI && v->vector != VEC_NMI)
 		return err_set(e, ERR_CORRUPT, "%s-vector: %u for an NMI", name, v->vector);
-	if (v->type != EVENT_NONE && v->has_error)
-		return err_set(e, ERR_CORRUPT, "%s-has-error: only exceptions have one", name);
+	/* whose delivery began was not inhibited */
+	if (v->type == EVENT_INTR && !(s->rflags & RFLAGS_IF))
+		return err_set(e, ERR_CORRUPT, "%s-type: an interrupt, and IF is 0", name);
+	if (s->sti_shadow || s->movss_shadow)
+		return err_set(
+		    e, ERR_CORRUPT, "%s-type: %u while interrupts are inhibited", name, v->type);
 	return OK;
 }
 
@@ -578,8 +624,12 @@ static int check_flag(uint8_t value, const char *name, struct errmsg *e)
 
 static int check_event_state(const struct vcpu_state *s, struct errmsg *e)
 {
-	int err = check_event(s, &s->pending, "pending", e);
+	int err;
 
+	/* interrupts and NMIs wait in the local APIC */
+	if (s->pending.type != EVENT_NONE && s->pending.type != EVENT_EXCEPTION)
+		return err_set(e, ERR_CORRUPT, "pending-type: %u is no exception", s->pending.type);
+	err = check_event(s, &s->pending, "pending", e);
 	if (err == OK)
 		err = check_event(s, &s->injected, "injected", e);
 	if (err == OK)
@@ -592,6 +642,10 @@ static int check_event_state(const struct vcpu_state *s, struct errmsg *e)
 		return err;
 	if (s->sti_shadow && s->movss_shadow)
 		return err_set(e, ERR_CORRUPT, "sti-shadow: and movss-shadow, both set");
+	if (s->sti_shadow && !(s->rflags & RFLAGS_IF))
+		return err_set(e, ERR_CORRUPT, "sti-shadow: set, and IF is 0");
+	if ((s->pending_dbg & PENDING_BS) && !(s->rflags & RFLAGS_TF))
+		return err_set(e, ERR_CORRUPT, "pending-dbg: BS, and TF is 0");
 	if (s->activity > ACTIVITY_SHUTDOWN)
 		return err_set(e, ERR_CORRUPT, "activity: %u is unknown", s->activity);
 	return OK;

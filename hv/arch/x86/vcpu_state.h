@@ -243,11 +243,12 @@ void vcpu_state_reset(struct vcpu_state *s, unsigned apic_id, bool boot_cpu);
 /*
  * Refuses a state that no CPU of our model could have: OK, or ERR_CORRUPT and
  * "<field>: <reason>". What passes can be loaded by hardware without a fault.
- * The local APIC is vlapic_check()'s; features are compared with the CPU model
- * (cr4, efer, xcr0, and XSTATE_BV at byte 512 of xstate) by whoever knows it.
+ * The local APIC is vlapic_check()'s; what depends on the CPU model
+ * cpu_model_check_state()'s; MXCSR's bits are compared with the CPU's by whoever loads it.
  *
- * What the back ends owe to it: SS.DPL is the CPL, an unusable segment has P = 0,
- * RFLAGS bit 1 and CR0.ET are set, EFER has neither SVME nor other bits of the host.
+ * What the back ends owe to it: SS.DPL is the CPL, an unusable segment has P = 0, a
+ * usable one is accessed, RFLAGS bit 1 and CR0.ET are set, EFER has neither SVME nor other
+ * bits of the host, interrupts inhibited with IF = 0 are so by MOV SS.
  */
 int vcpu_state_check(const struct vcpu_state *s, struct errmsg *e);
 

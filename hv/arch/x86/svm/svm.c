@@ -206,6 +206,7 @@ static void svm_vcpu_load(struct vcpu *v)
 		v->virt->asid_generation = 0;
 		v->virt->clean = 0;
 	}
+	svm_load_cr2(v->virt->vmcb);
 }
 
 static void svm_vcpu_put(struct vcpu *v)

@@ -7,8 +7,6 @@
  */
 #include "hv/arch/x86/svm/svm_impl.h"
 
-#define DR6_BS BIT(14) /* single step (APM volume 2, 13.1.1.3) */
-
 #define VINTR_PENDING (VINTR_IRQ | VINTR_IGNORE_TPR | 15ULL << VINTR_PRIO_SHIFT)
 
 /*
@@ -155,16 +153,17 @@ void svm_collect_injected(struct vcpu *v)
 	uint64_t info = v->virt->vmcb->exit_int_info;
 	unsigned type = info >> VMCB_EVENT_TYPE_SHIFT & 7;
 	struct event *ev = &v->state.injected;
+	uint8_t vector = (uint8_t)info;
 
-	ev->vector = (uint8_t)info;
 	/* RIP is still at INT n, INT3 or INTO: running it again delivers it again. */
 	if (type == EVENT_SOFT_INT ||
-	    (type == EVENT_EXCEPTION && (ev->vector == VEC_BP || ev->vector == VEC_OF)))
+	    (type == EVENT_EXCEPTION && (vector == VEC_BP || vector == VEC_OF)))
 		return;
+	ev->vector = vector;
 	ev->type = type == 0 ? EVENT_INTR : (uint8_t)type;
 	if (ev->type == EVENT_EXCEPTION && ev->vector > 31)
 		ev->type = EVENT_INTR; /* QEMU's name for a virtual interrupt */
 	ev->has_error = (info & VMCB_EVENT_ERROR_VALID) != 0;
-	ev->error_code = (uint32_t)(info >> 32);
+	ev->error_code = ev->has_error ? (uint32_t)(info >> 32) : 0;
 	ev->insn_len = 0;
 }

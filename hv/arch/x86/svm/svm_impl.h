@@ -3,6 +3,7 @@
 #ifndef AMBER_SVM_IMPL_H
 #define AMBER_SVM_IMPL_H
 
+#include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/svm/vmcb.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
@@ -39,6 +40,15 @@ struct svm_cpu {
 extern struct svm_cpu svm_cpus[];
 
 extern hpa_t svm_iopm, svm_msrpm; /* all intercepted, but the MSRs of the switch list */
+
+#define DR6_BS BIT(14) /* single step (APM volume 2, 13.1.1.3) */
+
+/* VMRUN loads CR2, but not on Bochs (3.0): there the guest has the CPU's, which is the last
+ * guest's. Whenever that changes or the VMCB's does. */
+static inline void svm_load_cr2(const struct vmcb *c)
+{
+	write_cr2(c->cr2);
+}
 
 /* svm_state.c: between the VMCB and vcpu->state. */
 void svm_fetch(struct vcpu *v, uint32_t groups);

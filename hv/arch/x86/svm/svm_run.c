@@ -227,8 +227,12 @@ static inline void after_exit(struct vcpu *v)
 	s->gpr[GPR_RSP] = c->rsp;
 	s->rip = c->rip;
 	s->rflags = c->rflags;
-	s->sti_shadow = c->int_shadow & SHADOW_INTERRUPT;
-	s->movss_shadow = 0; /* one bit for both here */
+	s->sti_shadow = c->int_shadow & SHADOW_INTERRUPT; /* one bit for both here */
+	s->movss_shadow = 0;
+	if (UNLIKELY(s->sti_shadow) && !(s->rflags & RFLAGS_IF)) { /* STI has set it */
+		s->sti_shadow = 0;
+		s->movss_shadow = 1;
+	}
 	c->event_inj = 0;
 	s->injected.type = EVENT_NONE;
 	if (UNLIKELY(p->virq))

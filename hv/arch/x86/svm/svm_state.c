@@ -3,10 +3,16 @@
 #include <string.h>
 #include "hv/arch/x86/svm/svm_impl.h"
 
-/* Hardware does not keep G (APM volume 2, 15.5.1): it follows from the limit. */
+/*
+ * As VMX wants and gives it. Of a segment that is not present nothing else counts. The
+ * accessed bit of one that was loaded is 1; hardware need not keep it, nor G, which
+ * follows from the limit (APM volume 2, 15.5.1).
+ */
 static uint16_t canonical_attr(const struct vmcb_seg *h)
 {
-	return (uint16_t)((h->attr & SEG_ATTR_MASK & ~SEG_ATTR_G) |
+	if (!(h->attr & SEG_ATTR_P))
+		return 0;
+	return (uint16_t)((h->attr & SEG_ATTR_MASK & ~SEG_ATTR_G) | (h->attr & SEG_ATTR_S ? 1 : 0) |
 			  (h->limit > 0xfffff ? SEG_ATTR_G : 0));
 }
 
@@ -65,6 +71,7 @@ static void commit_crs(const struct vcpu_state *s, struct vmcb *c)
 	/* CD and NW stay in the state only: they would make all guest memory uncached. */
 	c->cr0 = s->cr0 & ~((uint64_t)CR0_CD | CR0_NW);
 	c->cr2 = s->cr2;
+	svm_load_cr2(c);
 	c->cr3 = s->cr3;
 	c->cr4 = s->cr4;
 	c->efer = s->efer | EFER_SVME;
@@ -87,7 +94,7 @@ static void fetch_msrs(struct vcpu_state *s, const struct vmcb *c)
 	s->star = c->star;
 	s->lstar = c->lstar;
 	s->cstar = c->cstar;
-	s->sfmask = c->sfmask;
+	s->sfmask = (uint32_t)c->sfmask; /* the upper half is nothing; Intel's WRMSR refuses it */
 	s->kernel_gs_base = c->kernel_gs_base;
 	s->sysenter_cs = c->sysenter_cs;
 	s->sysenter_esp = c->sysenter_esp;
@@ -108,6 +115,19 @@ static void commit_msrs(const struct vcpu_state *s, struct vmcb *c)
 	c->debugctl = 0; /* LBR virtualization is off: the host's would be used */
 }
 
+/*
+ * What was pending has gone in or is lost: the VMCB has no room for it. A single step
+ * that the shadow holds back is VMX's to have pending (SDM volume 3, 26.3.1.5).
+ */
+static void fetch_drs(struct vcpu_state *s, const struct vmcb *c)
+{
+	bool held_back = (s->rflags & RFLAGS_TF) && (s->sti_shadow | s->movss_shadow);
+
+	s->dr6 = c->dr6;
+	s->dr7 = c->dr7;
+	s->pending_dbg = held_back ? DR6_BS : 0;
+}
+
 void svm_fetch(struct vcpu *v, uint32_t groups)
 {
 	const struct vmcb *c = v->virt->vmcb;
@@ -118,10 +138,8 @@ void svm_fetch(struct vcpu *v, uint32_t groups)
 		fetch_data(&v->state, c);
 	if (groups & VG_CRS)
 		fetch_crs(&v->state, c);
-	if (groups & VG_DRS) {
-		v->state.dr6 = c->dr6;
-		v->state.dr7 = c->dr7;
-	}
+	if (groups & VG_DRS)
+		fetch_drs(&v->state, c);
 	if (groups & VG_MSRS)
 		fetch_msrs(&v->state, c);
 }

@@ -50,6 +50,10 @@ struct virt_vcpu {
 	bool long_mode;	  /* the "IA-32e mode guest" control as in the VMCS */
 };
 
+#ifdef AMBER_HOST /* unit tests: tests/unit/fake/fake_vmx.c has a VMCS */
+uint64_t vmread(uint32_t field);
+void vmwrite(uint32_t field, uint64_t value);
+#else
 static inline uint64_t vmread(uint32_t field)
 {
 	uint64_t value;
@@ -61,6 +65,7 @@ static inline void vmwrite(uint32_t field, uint64_t value)
 {
 	__asm__ volatile("vmwrite %1, %0" : : "r"((uint64_t)field), "r"(value) : "cc");
 }
+#endif
 
 /*
  * CR0 and CR4 bits that the guest changes without an exit: nothing of the

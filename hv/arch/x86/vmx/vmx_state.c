@@ -12,10 +12,10 @@
  * Unusable becomes not present; of its attributes only SS.DPL means something
  * (SDM volume 3, 24.4.1). G follows from the limit, as on a CPU that keeps none.
  */
-static uint16_t canonical_attr(uint32_t ar, uint32_t limit)
+static uint16_t canonical_attr(unsigned n, uint32_t ar, uint32_t limit)
 {
 	if (ar & VMCS_AR_UNUSABLE)
-		return ar & SEG_ATTR_DPL;
+		return n == SEG_SS ? ar & SEG_ATTR_DPL : 0;
 	return (uint16_t)((ar & VMCS_AR_LOW) |
 			  (ar >> VMCS_AR_HIGH_SHIFT & SEG_ATTR_MASK & ~(SEG_ATTR_G | VMCS_AR_LOW)) |
 			  (limit > 0xfffff ? SEG_ATTR_G : 0));
@@ -35,7 +35,7 @@ static void fetch_seg(struct vcpu_state *s, unsigned n)
 	g->base = vmread(VMCS_GUEST_ES_BASE + step);
 	g->limit = (uint32_t)vmread(VMCS_GUEST_ES_LIMIT + step);
 	g->sel = (uint16_t)vmread(VMCS_GUEST_ES_SEL + step);
-	g->attr = canonical_attr((uint32_t)vmread(VMCS_GUEST_ES_AR + step), g->limit);
+	g->attr = canonical_attr(n, (uint32_t)vmread(VMCS_GUEST_ES_AR + step), g->limit);
 }
 
 static void commit_seg(const struct vcpu_state *s, unsigned n)
@@ -149,8 +149,11 @@ static void commit_crs(struct vcpu *v)
 /* All accesses exit: DR0 to DR3 and DR6 are the state's. */
 static void fetch_drs(struct vcpu_state *s)
 {
+	uint64_t pending = vmread(VMCS_GUEST_PENDING_DBG);
+
 	s->dr7 = vmread(VMCS_GUEST_DR7);
-	s->pending_dbg = vmread(VMCS_GUEST_PENDING_DBG) & ~(uint64_t)PENDING_DBG_ENABLED;
+	/* breakpoints that were met and are not enabled raise nothing (24.4.2) */
+	s->pending_dbg = pending & (PENDING_DBG_BS | (pending & PENDING_DBG_ENABLED ? 0xf : 0));
 }
 
 /* Whether BS has to be pending is TF's to say while interrupts are inhibited (26.3.1.5). */
