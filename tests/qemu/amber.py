@@ -8,10 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "tools"))
+from platforms import common  # noqa: E402
 BUILD = ROOT / "build"
 PROMPT = "amber> "
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -169,7 +172,7 @@ class Machine:
              str(smp), "--mem", str(mem), "--serial", f"unix:{self.socket_path}", "--timeout",
              str(timeout * self.platform.slow), *self._reset_log(), *extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True)
+            start_new_session=True, preexec_fn=common.die_with_parent)
         self.sock = self._connect()
 
     def _reset_log(self):
