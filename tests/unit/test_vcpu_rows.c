@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include "hv/arch/x86/cpu_model.h"
 #include "tests/unit/fake/fake.h"
+#include "tests/unit/vcpu_codec.h"
 #include "tests/unit/vcpu_random.h"
 
 enum { BASES = 64 };
@@ -119,35 +120,6 @@ static void each_row_has_a_check(void **state)
 	printf("%u rows checked, %u free, %u flips\n", checked, free_rows, flips);
 }
 
-static void *grow(void *old, size_t old_size, size_t new_size)
-{
-	(void)old_size;
-	return realloc(old, new_size);
-}
-
-/* in -> device tree -> out. */
-static int round_trip(const struct vcpu_state *in, struct errmsg *e)
-{
-	struct state_writer w;
-	struct state_node n;
-	void *fdt = NULL;
-	size_t size;
-	int err;
-
-	sw_init(&w, grow);
-	sw_begin(&w, "vcpu");
-	sw_fields(&w, vcpu_state_fields, in);
-	sw_end(&w);
-	assert_int_equal(sw_encode(&w, &fdt, &size, e), OK);
-	assert_int_equal(sr_check_tree(fdt, size, e), OK);
-	assert_int_equal(sr_find(fdt, "/vcpu", &n), OK);
-	memset(&out, 0, sizeof(out));
-	err = sr_fields(&n, vcpu_state_fields, NULL, &out, e);
-	free(w.buf);
-	free(fdt);
-	return err;
-}
-
 /* One element and one bit of each row at a time, from any base: within the maximum it
  * survives, beyond it is refused by its name. */
 static void each_row_survives(void **state)
@@ -165,7 +137,7 @@ static void each_row_survives(void **state)
 			v = get(&s, f, n) ^ BIT(b);
 			put(&s, f, n, v);
 			e.text[0] = 0;
-			err = round_trip(&s, &e);
+			err = vcpu_round_trip(&s, &out, &e);
 			if (v <= f->max && (err || memcmp(&s, &out, sizeof(s))))
 				fail_msg(
 				    "%s: element %u bit %u is lost (%s)", f->name, n, b, e.text);

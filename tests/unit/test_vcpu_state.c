@@ -7,43 +7,13 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "hv/arch/x86/vcpu_state.h"
+#include "tests/unit/vcpu_codec.h"
 
 static struct vcpu_state s;
 
 /* --- the codec ------------------------------------------------------------------ */
-
-static void *grow(void *old, size_t old_size, size_t new_size)
-{
-	(void)old_size;
-	return realloc(old, new_size);
-}
-
-/* in -> device tree -> out; returns sr_fields' result. */
-static int round_trip(const struct vcpu_state *in, struct vcpu_state *out, struct errmsg *e)
-{
-	struct state_writer w;
-	struct state_node n;
-	void *fdt = NULL;
-	size_t size;
-	int err;
-
-	sw_init(&w, grow);
-	sw_begin(&w, "vcpu");
-	sw_fields(&w, vcpu_state_fields, in);
-	sw_end(&w);
-	assert_int_equal(sw_encode(&w, &fdt, &size, e), OK);
-	assert_int_equal(sr_check_tree(fdt, size, e), OK);
-	assert_int_equal(sr_find(fdt, "/vcpu", &n), OK);
-	memset(out, 0, sizeof(*out));
-	err = sr_fields(&n, vcpu_state_fields, NULL, out, e);
-	free(w.buf);
-	free(fdt);
-	return err;
-}
 
 static void put(struct vcpu_state *st, const struct state_field *f, unsigned n, uint64_t v)
 {
@@ -65,7 +35,7 @@ static void every_element_survives(void **state)
 			put(&s, f, n, f->max);
 			assert_memory_not_equal(&s, &base, sizeof(s));
 			e.text[0] = 0;
-			if (round_trip(&s, &out, &e) != OK)
+			if (vcpu_round_trip(&s, &out, &e) != OK)
 				fail_msg("%s: %s", f->name, e.text);
 			if (memcmp(&s, &out, sizeof(s)))
 				fail_msg("%s: element %u is lost", f->name, n);
@@ -89,7 +59,7 @@ static void random_state_survives(void **state)
 			x ^= x << 17;
 			put(&s, f, n, f->max == STATE_ANY ? x : x % (f->max + 1));
 		}
-	assert_int_equal(round_trip(&s, &out, &e), OK);
+	assert_int_equal(vcpu_round_trip(&s, &out, &e), OK);
 	assert_memory_equal(&s, &out, sizeof(s));
 }
 
@@ -132,7 +102,7 @@ static void values_above_the_maximum_are_refused(void **state)
 	(void)state;
 	vcpu_state_reset(&s, 0, true);
 	s.cpl = 4;
-	assert_int_not_equal(round_trip(&s, &out, &e), OK);
+	assert_int_not_equal(vcpu_round_trip(&s, &out, &e), OK);
 	assert_non_null(strstr(e.text, "cpl"));
 }
 
