@@ -255,7 +255,8 @@ static int remove_orphans(
 	return err ? err : other;
 }
 
-int catalog_publish(struct store *s, const struct snap_info *info, bool replace, struct errmsg *e)
+int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
+    const uint8_t *freeze, struct errmsg *e)
 {
 	uint8_t rec[SN_STRINGS + 2 * STORE_NAME_MAX];
 	uint32_t len = catalog_encode(info, rec);
@@ -281,6 +282,8 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 		err = adopt(s, info->ram_object, e);
 	if (!err)
 		err = tree_insert(s, &key, rec, len, e);
+	if (!err && freeze)
+		err = store_freeze(s, freeze, e);
 	if (!err)
 		err = store_commit(s, e);
 	err = half_done(s, err);

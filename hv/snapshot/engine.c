@@ -138,30 +138,6 @@ void engine_init(void)
 	virtio_blk_before_first_write = first_write;
 }
 
-/*
- * A frozen machine has an odd epoch under its own UUID, as a disk has one under
- * its partition's: raised once when it is frozen, once when it lives again.
- */
-static int frozen_epoch(struct store *s, const struct vm_config *c, bool *frozen, struct errmsg *e)
-{
-	uint64_t epoch;
-	int err = store_epoch_get(s, c->uuid, &epoch, e);
-
-	*frozen = !err && (epoch & 1);
-	return err;
-}
-
-int engine_set_frozen(struct store *s, const struct vm_config *c, bool frozen, struct errmsg *e)
-{
-	uint64_t epoch;
-	bool now;
-	int err = frozen_epoch(s, c, &now, e);
-
-	if (err || now == frozen)
-		return err;
-	return store_epoch_bump(s, c->uuid, &epoch, e);
-}
-
 bool engine_is_frozen(const struct vm_config *c)
 {
 	struct errmsg e;
@@ -173,7 +149,7 @@ bool engine_is_frozen(const struct vm_config *c)
 			log_error("vm '%s' is not started: %s", c->name, e.text);
 		return partition;
 	}
-	if (frozen_epoch(s, c, &frozen, &e)) {
+	if (store_frozen_get(s, c->uuid, &frozen, &e)) {
 		log_error("vm '%s' is not started: %s", c->name, e.text);
 		frozen = true;
 	}
@@ -189,7 +165,7 @@ int engine_clear_frozen(const struct vm_config *c, struct errmsg *e)
 
 	if (!s)
 		return OK;
-	err = engine_set_frozen(s, c, false, e);
+	err = store_thaw(s, c->uuid, e);
 	engine_unlock();
 	return err;
 }

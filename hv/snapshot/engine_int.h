@@ -9,8 +9,5 @@
 int engine_error(const char *name, int err, struct errmsg *e);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
-/* Commits that the machine is frozen, or lives; the store is locked. */
-int engine_set_frozen(
-    struct store *s, const struct vm_config *c, bool frozen, struct errmsg *e) MUST_CHECK;
 
 #endif

@@ -69,6 +69,7 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 	    .created = wall_time(),
 	    .memory = sv->vm->config.memory,
 	    .replace = sv->flags & SAVE_REPLACE,
+	    .freeze = sv->flags & SAVE_POWEROFF ? sv->vm->config.uuid : NULL,
 	};
 	struct store *s = engine_lock(e);
 	int err;
@@ -163,14 +164,12 @@ static int write_ram(struct save *sv, struct errmsg *e)
 }
 
 /*
- * Everything from the quiesced machine into the store. A machine that is to
- * stay frozen is marked before the commit: after a power cut in between it is
- * down anyway, and would otherwise start over the snapshot.
+ * Everything from the quiesced machine into the store. After an error the machine goes on;
+ * the commit may have reached the disk all the same, and with it that the machine is frozen.
  */
 static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
-	bool freeze = sv->flags & SAVE_POWEROFF;
 	struct errmsg ignored;
 	int err;
 
@@ -181,8 +180,6 @@ static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
 		err = write_tree(sv, e);
 	if (!err)
 		err = write_ram(sv, e);
-	if (!err && freeze)
-		err = engine_set_frozen(s, &sv->vm->config, true, e);
 	if (!err) {
 		err = snap_writer_commit(sv->writer, &out->info, e);
 		sv->writer = NULL;
@@ -193,7 +190,7 @@ static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
 	}
 	out->bytes = out->info.stored_bytes + out->info.state_bytes;
 	engine_unlock(); /* opens the store again if that error left it unusable */
-	if (err && freeze && engine_clear_frozen(&sv->vm->config, &ignored))
+	if (err && (sv->flags & SAVE_POWEROFF) && engine_clear_frozen(&sv->vm->config, &ignored))
 		log_error("vm '%s': %s", sv->vm->config.name, ignored.text);
 	return err;
 }

@@ -100,7 +100,7 @@ static int copy_all(struct copy *c, bool replace, struct errmsg *e)
 	}
 	if (!err)
 		err = copy_object(c, &c->from->ram, &c->info.ram_object, e);
-	return err ? err : catalog_publish(c->to, &c->info, replace, e);
+	return err ? err : catalog_publish(c->to, &c->info, replace, NULL, e);
 }
 
 int snap_copy(struct snap *from, struct store *to, const char *name, bool replace,

@@ -20,10 +20,12 @@ int catalog_decode(const uint8_t *data, uint32_t len, struct snap_info *out, str
 int catalog_find(struct store *s, const char *name, struct store_key *key, struct snap_info *info,
     struct errmsg *e);
 /*
- * In one commit: the snapshot with its two complete objects appears, and the one that it
- * replaces goes; then what that took is given back.
+ * In one commit: the snapshot with its two complete objects appears, the one that it replaces
+ * goes, and the machine of UUID freeze, unless that is NULL, is frozen; then what the old one
+ * took is given back.
  */
-int catalog_publish(struct store *s, const struct snap_info *info, bool replace, struct errmsg *e);
+int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
+    const uint8_t *freeze, struct errmsg *e);
 /* One disk record of a state object. */
 int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
     struct errmsg *e);

@@ -15,7 +15,8 @@
 struct snap_writer {
 	struct store *store;
 	struct snap_info info;
-	bool replace, has_state;
+	bool replace, has_state, freezes;
+	uint8_t freeze[16]; /* the machine's UUID */
 	struct stream_writer state, ram;
 };
 
@@ -58,6 +59,9 @@ int snap_writer_begin(
 		return err_set(e, ERR_NOMEM, "out of memory");
 	w->store = s;
 	w->replace = p->replace;
+	w->freezes = p->freeze != NULL;
+	if (p->freeze)
+		memcpy(w->freeze, p->freeze, 16);
 	w->info =
 	    (struct snap_info){.created = p->created, .memory = p->memory, .format = SNAP_FORMAT};
 	memcpy(w->info.id, p->id, 16);
@@ -133,7 +137,8 @@ int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct err
 		w->info.ram_chunks = w->ram.info.extents;
 		w->info.ram_bytes = w->ram.info.raw;
 		w->info.stored_bytes = w->ram.info.blocks * STORE_BLOCK;
-		err = catalog_publish(w->store, &w->info, w->replace, e);
+		err = catalog_publish(
+		    w->store, &w->info, w->replace, w->freezes ? w->freeze : NULL, e);
 	}
 	if (err) {
 		err_prefix(e, err, "snapshot '%s'", w->info.name);

@@ -24,6 +24,8 @@ struct snap_params {
 	uint64_t created;   /* nanoseconds since 1970 */
 	uint64_t memory;    /* bytes of RAM */
 	bool replace;	    /* a snapshot of this name gives way when the new one is whole */
+	/* UUID of the machine that is frozen as soon as the snapshot is there; NULL: none */
+	const uint8_t *freeze;
 };
 
 struct snap_info {

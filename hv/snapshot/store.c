@@ -436,27 +436,56 @@ int store_epoch_get(struct store *s, const uint8_t guid[16], uint64_t *epoch, st
 	return err;
 }
 
-int store_epoch_bump(struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e)
+/* Raises it; durable with the next commit. */
+static int epoch_raise(struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e)
 {
 	uint8_t rec[EP_BYTES];
 	struct store_key key;
 	uint64_t now = 0;
-	bool fresh;
-	int err = store_may_change(s, false, e);
+	int err = epoch_find(s, guid, &key, &now, e);
+	bool fresh = err == ERR_NOENT;
 
-	if (err)
-		return err;
-	err = epoch_find(s, guid, &key, &now, e);
-	fresh = err == ERR_NOENT;
 	if (err && !fresh)
 		return err;
+	*epoch = now + 1;
 	memcpy(rec + EP_GUID, guid, 16);
-	put_le64(rec + EP_EPOCH, now + 1);
-	err =
-	    fresh ? tree_insert(s, &key, rec, EP_BYTES, e) : tree_update(s, &key, rec, EP_BYTES, e);
+	put_le64(rec + EP_EPOCH, *epoch);
+	return fresh ? tree_insert(s, &key, rec, EP_BYTES, e)
+		     : tree_update(s, &key, rec, EP_BYTES, e);
+}
+
+int store_epoch_bump(struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e)
+{
+	int err = store_may_change(s, false, e);
+
 	if (!err)
-		err = store_commit(s, e);
-	if (!err)
-		*epoch = now + 1;
+		err = epoch_raise(s, guid, epoch, e);
+	return err ? err : store_commit(s, e);
+}
+
+int store_frozen_get(struct store *s, const uint8_t uuid[16], bool *frozen, struct errmsg *e)
+{
+	uint64_t epoch;
+	int err = store_epoch_get(s, uuid, &epoch, e);
+
+	*frozen = !err && (epoch & 1);
 	return err;
+}
+
+int store_freeze(struct store *s, const uint8_t uuid[16], struct errmsg *e)
+{
+	bool frozen;
+	uint64_t epoch;
+	int err = store_frozen_get(s, uuid, &frozen, e);
+
+	return err || frozen ? err : epoch_raise(s, uuid, &epoch, e);
+}
+
+int store_thaw(struct store *s, const uint8_t uuid[16], struct errmsg *e)
+{
+	bool frozen;
+	uint64_t epoch;
+	int err = store_frozen_get(s, uuid, &frozen, e);
+
+	return err || !frozen ? err : store_epoch_bump(s, uuid, &epoch, e);
 }

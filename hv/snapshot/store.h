@@ -96,6 +96,15 @@ int store_epoch_get(
 int store_epoch_bump(
     struct store *s, const uint8_t guid[16], uint64_t *epoch, struct errmsg *e) MUST_CHECK;
 
+/*
+ * A frozen machine has an odd epoch under its own UUID: raised by the commit of the snapshot
+ * that it is frozen in (snap_params.freeze), and by store_thaw(), which commits, when it lives
+ * again.
+ */
+int store_frozen_get(
+    struct store *s, const uint8_t uuid[16], bool *frozen, struct errmsg *e) MUST_CHECK;
+int store_thaw(struct store *s, const uint8_t uuid[16], struct errmsg *e) MUST_CHECK;
+
 /* --- objects: sparse byte arrays made of extents ------------------------------------- */
 
 struct store_run {

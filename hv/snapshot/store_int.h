@@ -179,4 +179,7 @@ int orphans_remove(struct store *s);
 /* store.c: may the running change go on? ERR_STATE (read-only, dead), ERR_NOSPACE (reserve). */
 int store_may_change(struct store *s, bool deleting, struct errmsg *e);
 
+/* store.c: that machine is frozen as soon as the next commit is durable. */
+int store_freeze(struct store *s, const uint8_t uuid[16], struct errmsg *e) MUST_CHECK;
+
 #endif

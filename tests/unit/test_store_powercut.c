@@ -137,15 +137,16 @@ static void try_operation(struct replay *r)
 	mem_disk_forget(&r->d);
 }
 
-enum step_kind { SAVE, REPLACE, DELETE, BUMP, ABORT, REOPEN };
+enum step_kind { SAVE, REPLACE, FREEZE, THAW, DELETE, BUMP, ABORT, REOPEN };
 
 static struct store *step(struct replay *r, struct store *s, enum step_kind kind, const char *name,
     uint32_t mark, size_t bytes)
 {
 	static uint8_t ram[1 << 20];
 	struct errmsg e = {.text = ""};
-	uint8_t guid[16] = {9, 0};
+	uint8_t guid[16] = {9, 0}, machine[16] = {9, 1};
 	uint64_t epoch;
+	bool frozen;
 	int err = OK;
 
 	fake_ram_fill(ram, bytes, mark);
@@ -153,6 +154,12 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 	case SAVE:
 	case REPLACE:
 		err = fake_save(s, name, mark, ram, bytes, 0x1000 * mark, kind == REPLACE, &e);
+		break;
+	case FREEZE: /* with the snapshot, or not at all */
+		err = fake_freeze(s, name, mark, ram, bytes, machine, &e);
+		break;
+	case THAW:
+		err = store_thaw(s, machine, &e);
 		break;
 	case DELETE:
 		err = snap_delete(s, name, &e);
@@ -178,6 +185,10 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 	if (err)
 		print_error("%s\n", e.text);
 	assert_int_equal(err, OK);
+	if (kind == FREEZE || kind == THAW) {
+		assert_int_equal(store_frozen_get(s, machine, &frozen, &e), OK);
+		assert_int_equal(frozen, kind == FREEZE);
+	}
 	r->after = fake_digest(s);
 	try_operation(r);
 	return s;
@@ -211,6 +222,9 @@ static void test_powercut(void **state)
 	s = step(&r, s, DELETE, "a", 0, 0);
 	s = step(&r, s, BUMP, NULL, 0, 0);
 	s = step(&r, s, DELETE, "d", 0, 0);
+	s = step(&r, s, FREEZE, "f", 7, 90000);
+	s = step(&r, s, THAW, NULL, 0, 0);
+	s = step(&r, s, FREEZE, "g", 8, 20000);
 	print_message("%u cut points, %u with the old state, %u with the new, %u tidied up\n",
 	    r.points, r.seen_before, r.seen_after, r.reopened);
 	assert_true(r.points > 2000);

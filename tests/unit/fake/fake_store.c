@@ -165,15 +165,16 @@ void *fake_tree(uint32_t mark, size_t bytes, size_t *size)
 	return fdt;
 }
 
-int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
-    uint64_t base, bool replace, struct errmsg *e)
+static int save(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
+    uint64_t base, bool replace, const uint8_t *freeze, struct errmsg *e)
 {
 	struct snap_params p = {.name = name,
 	    .vm = "guest",
 	    .id = {(uint8_t)mark, 1},
 	    .created = 1000 + mark,
 	    .memory = n,
-	    .replace = replace};
+	    .replace = replace,
+	    .freeze = freeze};
 	struct snap_disk disk = {.guid = {9}, .epoch = mark, .name = "disk0"};
 	struct snap_writer *w;
 	size_t size;
@@ -194,6 +195,18 @@ int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *r
 		return err;
 	}
 	return snap_writer_commit(w, NULL, e);
+}
+
+int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
+    uint64_t base, bool replace, struct errmsg *e)
+{
+	return save(s, name, mark, ram, n, base, replace, NULL, e);
+}
+
+int fake_freeze(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
+    const uint8_t uuid[16], struct errmsg *e)
+{
+	return save(s, name, mark, ram, n, 0, false, uuid, e);
 }
 
 struct digest {

@@ -41,6 +41,9 @@ void *fake_tree(uint32_t mark, size_t bytes, size_t *size);
 /* Saves a snapshot of this RAM at guest-physical address base. */
 int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
     uint64_t base, bool replace, struct errmsg *e);
+/* The same at 0, and the machine is frozen. */
+int fake_freeze(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
+    const uint8_t uuid[16], struct errmsg *e);
 /* A number that stands for everything that can be read out of the store: snapshots and epochs. */
 uint64_t fake_digest(struct store *s);
 
