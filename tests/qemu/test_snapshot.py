@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Freezing and thawing whole machines."""
+import json
 import os
 import re
 import time
@@ -265,6 +266,10 @@ def test_amber_snap(ctx):
     run([SNAP, image.path, "delete", "s1"])
     with Machine(image, ctx.platform) as m:
         m.prompt()
+        listed = json.loads(run([SNAP, "--json", image.path, "list"]))["snapshots"]
+        here = m.json("snapshot list")["snapshots"]
+        check([{k: there[k] for k in h} for h, there in zip(here, listed, strict=True)] == here,
+              f"the console lists {here}, the tool {listed}")
         m.ok("snapshot restore s2 --yes", 300)
         m.attach("debian")
         m.send("\r")

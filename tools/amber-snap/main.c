@@ -80,32 +80,44 @@ struct listing {
 	struct errmsg first;
 };
 
+/* UTC, as RFC 3339 or with the separators of the table. */
+static const char *time_text(uint64_t ns, const char *format, char *out, size_t size)
+{
+	time_t t = (time_t)(ns / 1000000000);
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || !strftime(out, size, format, &tm))
+		snprintf(out, size, "?");
+	return out;
+}
+
+/* The members that the console's 'snapshot list' and 'snapshot info' have are the same here. */
 static void list_json(const struct snap_info *i)
 {
+	char when[32];
+
 	printf("{\"name\":");
 	print_json_string(stdout, i->name);
 	printf(",\"vm\":");
 	print_json_string(stdout, i->vm);
-	printf(",\"bytes\":%llu,\"created\":%llu,",
-	    (unsigned long long)(i->stored_bytes + i->state_bytes), (unsigned long long)i->created);
+	printf(",\"bytes\":%llu,\"created\":\"%s\",",
+	    (unsigned long long)(i->stored_bytes + i->state_bytes),
+	    time_text(i->created, "%Y-%m-%dT%H:%M:%SZ", when, sizeof(when)));
 	json_id("id", i->id);
-	printf(",\"memory\":%llu,\"ram_bytes\":%llu,\"ram_chunks\":%llu,\"state_bytes\":%llu,"
-	       "\"disks\":%u}",
-	    (unsigned long long)i->memory, (unsigned long long)i->ram_bytes,
+	printf(",\"format\":%u,\"memory_bytes\":%llu,\"ram_bytes\":%llu,\"ram_chunks\":%llu,"
+	       "\"state_bytes\":%llu,\"disk_count\":%u}",
+	    i->format, (unsigned long long)i->memory, (unsigned long long)i->ram_bytes,
 	    (unsigned long long)i->ram_chunks, (unsigned long long)i->state_bytes, i->ndisks);
 }
 
 static void list_text(const struct snap_info *i)
 {
-	time_t t = (time_t)(i->created / 1000000000);
-	struct tm tm;
-	char when[32] = "?";
+	char when[32];
 
-	if (gmtime_r(&t, &tm))
-		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
 	printf("%-24s %-16s %9llu MiB %9.1f MiB  %s\n", i->name, i->vm,
 	    (unsigned long long)(i->memory / MIB),
-	    (double)(i->stored_bytes + i->state_bytes) / (double)MIB, when);
+	    (double)(i->stored_bytes + i->state_bytes) / (double)MIB,
+	    time_text(i->created, "%Y-%m-%d %H:%M:%S", when, sizeof(when)));
 }
 
 static void list_one(void *ctx, const struct snap_info *info, const struct errmsg *why)
