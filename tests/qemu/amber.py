@@ -224,9 +224,12 @@ class Machine:
         self.process.stdout.close()
         self.sock.close()
 
-    def wait(self, seconds):
+    def until(self, condition, seconds, failure):
         """While the machine does something that it does not tell about."""
-        time.sleep(seconds * self.platform.slow)
+        end = time.monotonic() + seconds * self.platform.slow
+        while not condition():
+            check(time.monotonic() < end, failure)
+            time.sleep(0.2)
 
     def wait_exit(self, timeout=60):
         """Waits until the machine has powered itself off; returns tools/run's status."""
@@ -298,7 +301,8 @@ class Machine:
         """A console command; returns what it printed."""
         self.buffer = ""
         self.send(line + "\r")
-        self.expect(re.escape(line[-12:]) + r"[^\n]*\n", 20)
+        # a notice that comes meanwhile is written above the line, which is then drawn again
+        self.expect(f"(?:{ANSI.pattern})*".join(map(re.escape, line[-12:])) + r"[^\n]*\n", 20)
         m = self.expect(r"(.*?)(?:^|[\r\n])\s*" + re.escape(PROMPT), timeout)
         return ANSI.sub("", m.group(1)).replace("\r", "").strip("\n")
 

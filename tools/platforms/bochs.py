@@ -60,7 +60,7 @@ def write_configuration(a, work, port):
         f.write(bytes(512))  # no option ROM, which the firmware sees from its missing signature
     with open(os.path.join(work, "rc"), "w", encoding="ascii") as f:
         f.write(f"""display_library: nogui
-cpu: model={a.cpu}, count={a.smp}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1
+cpu: model={a.cpu}, count={a.smp}, quantum=32, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1
 memory: guest={a.mem}, host={min(a.mem, HOST_MIB)}
 romimage: file=firmware, address={address:#x}
 vgaromimage: file=vga
