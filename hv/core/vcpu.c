@@ -188,7 +188,6 @@ static void inject_interrupt(struct vcpu *v, bool slot_taken)
 		want_irq_window(v, true);
 		return;
 	}
-	want_irq_window(v, false); /* before: AMD has one slot for both */
 	virt->inject(v, &(struct event){EVENT_INTR, vlapic_accept(&v->lapic, pending), 0, 0, 0});
 	want_irq_window(v, vlapic_pending(&v->lapic) >= 0);
 }
@@ -211,25 +210,22 @@ static bool inject_nmi(struct vcpu *v)
 static void inject_something(struct vcpu *v)
 {
 	struct vcpu_state *s = &v->state;
-	bool taken = false;
+	struct event *first = s->injected.type != EVENT_NONE ? &s->injected : &s->pending;
+	unsigned type = first->type;
+	bool taken = type != EVENT_NONE;
 
-	if (UNLIKELY(s->injected.type != EVENT_NONE)) {
-		want_irq_window(v, false);
-		virt->inject(v, &s->injected);
-		s->injected.type = EVENT_NONE;
-		taken = true;
-	} else if (s->pending.type != EVENT_NONE) {
-		virt->inject(v, &s->pending);
-		s->pending.type = EVENT_NONE;
-		taken = true;
+	if (taken) {
+		virt->inject(v, first);
+		first->type = EVENT_NONE;
 	}
 	if (UNLIKELY(__atomic_load_n(&s->apic.nmi_pending, __ATOMIC_ACQUIRE))) {
-		/* There is no window for "after this event": a kick ends the run right behind it.
-		 */
-		if (taken)
-			ipi_kick(cpu_id());
-		else
+		/* There is no window for "after this event": a kick ends the run right behind it,
+		 * but an interrupt may wait for the kick to be gone (V_IRQ): then the NMI waits for
+		 * the exit at that one's EOI. */
+		if (!taken)
 			taken = inject_nmi(v);
+		else if (type != EVENT_INTR)
+			ipi_kick(cpu_id());
 	}
 	inject_interrupt(v, taken);
 }

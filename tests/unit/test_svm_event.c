@@ -66,22 +66,29 @@ static void interrupt_not_taken_comes_back(void **state)
 	assert_false(half.virq);
 }
 
-/* One slot for the interrupt and the dummy that makes the window. */
-static void window_moves_the_interrupt(void **state)
+/* One slot for the interrupt and the dummy that makes the window: that waits for an exit. */
+static void window_waits_for_the_interrupt(void **state)
 {
 	inject(EVENT_INTR, 0xec);
 	svm_want_irq_window(&cpu, true);
+	assert_false(vmcb.icpt3 & ICPT_VINTR);
+	assert_int_equal(vmcb.vintr >> VINTR_VECTOR_SHIFT & 0xff, 0xec);
+	vmcb.vintr &= ~VINTR_IRQ;
+	svm_collect_virq(&cpu);
+	assert_int_equal(cpu.state.injected.type, EVENT_NONE);
 	assert_true(window_is_open());
-	assert_int_equal(vmcb.event_inj, VMCB_EVENT_VALID | 0xec);
-	assert_false(half.virq);
 }
 
-static void interrupt_leaves_the_window_alone(void **state)
+static void interrupt_takes_the_windows_slot(void **state)
 {
 	svm_want_irq_window(&cpu, true);
-	inject(EVENT_INTR, 0xec);
 	assert_true(window_is_open());
-	assert_int_equal(vmcb.event_inj, VMCB_EVENT_VALID | 0xec);
+	inject(EVENT_INTR, 0xec);
+	assert_false(vmcb.icpt3 & ICPT_VINTR);
+	assert_int_equal(vmcb.vintr >> VINTR_VECTOR_SHIFT & 0xff, 0xec);
+	svm_want_irq_window(&cpu, false);
+	assert_true(vmcb.vintr & VINTR_IRQ);
+	assert_int_equal(vmcb.event_inj, 0);
 }
 
 static void window_closes(void **state)
@@ -136,8 +143,8 @@ int main(void)
 	    cmocka_unit_test_setup(interrupt_is_virtual, set_up),
 	    cmocka_unit_test_setup(interrupt_taken_is_gone, set_up),
 	    cmocka_unit_test_setup(interrupt_not_taken_comes_back, set_up),
-	    cmocka_unit_test_setup(window_moves_the_interrupt, set_up),
-	    cmocka_unit_test_setup(interrupt_leaves_the_window_alone, set_up),
+	    cmocka_unit_test_setup(window_waits_for_the_interrupt, set_up),
+	    cmocka_unit_test_setup(interrupt_takes_the_windows_slot, set_up),
 	    cmocka_unit_test_setup(window_closes, set_up),
 	    cmocka_unit_test_setup(others_are_injected, set_up),
 	    cmocka_unit_test_setup(no_exception_beyond_31, set_up),

@@ -11,7 +11,9 @@
 
 /*
  * The virtual interrupt has two uses, never at once: it is the next interrupt, or,
- * intercepted, a dummy that exits as soon as the guest could take one.
+ * intercepted, a dummy that exits as soon as the guest could take one. An interrupt has
+ * precedence: the window for another one opens with the next exit, at the latest when the
+ * guest ends the first one or changes its TPR, which exit.
  */
 static void set_vintr(struct virt_vcpu *p, bool pending, uint8_t vector, bool intercept)
 {
@@ -56,13 +58,11 @@ void svm_inject(struct vcpu *v, const struct event *ev)
 {
 	uint64_t inj = VMCB_EVENT_VALID | ev->vector | (uint64_t)ev->type << VMCB_EVENT_TYPE_SHIFT;
 
-	if (ev->type == EVENT_INTR && !v->virt->irq_window) {
+	if (ev->type == EVENT_INTR) {
 		inject_interrupt(v->virt, ev->vector);
 		return;
 	}
-	/* INTR 0, NMI 2, exception 3, software interrupt 4 in hardware's numbering */
-	if (ev->type == EVENT_INTR)
-		inj &= ~(7ULL << VMCB_EVENT_TYPE_SHIFT);
+	/* NMI 2, exception 3, software interrupt 4 in hardware's numbering as in ours */
 	if (ev->has_error)
 		inj |= VMCB_EVENT_ERROR_VALID | (uint64_t)ev->error_code << 32;
 	if (ev->type == EVENT_NMI)
@@ -77,14 +77,8 @@ void svm_want_irq_window(struct vcpu *v, bool on)
 	if (p->irq_window == on)
 		return;
 	p->irq_window = on;
-	if (p->virq) { /* the slot is taken: that one goes the other way */
-		if (!on)
-			return;
-		p->vmcb->event_inj =
-		    VMCB_EVENT_VALID | (p->vmcb->vintr >> VINTR_VECTOR_SHIFT & 0xff);
-		p->virq = false;
-	}
-	set_vintr(p, on, 0, on);
+	if (!p->virq) /* else it waits for svm_collect_virq() */
+		set_vintr(p, on, 0, on);
 }
 
 static void begin_step(struct vcpu *v)
