@@ -58,10 +58,11 @@ FEATURES = {
     "real time": "clock that keeps pace with the world's",
     "reset log": "record of what the CPUs did at a reset",
     "journey": "CPU of the vendor that qemu-svm has not",
+    "elsewhere": "emulator other than qemu-svm's",
 }
 QEMU_FEATURES = ("disk", "drive bus", "real time", "reset log")
 # An interpreter's clock counts instructions, 400 million to the second.
-BOCHS_FEATURES = ("disk",)
+BOCHS_FEATURES = ("disk", "elsewhere")
 PLATFORMS = {p.name: p for p in (
     Platform("qemu-svm", 1, 1, QEMU_FEATURES),
     Platform("qemu-kvm", 1, 1, QEMU_FEATURES),
@@ -302,7 +303,8 @@ class Machine:
         self.buffer = ""
         self.send(line + "\r")
         # a notice that comes meanwhile is written above the line, which is then drawn again
-        self.expect(f"(?:{ANSI.pattern})*".join(map(re.escape, line[-12:])) + r"[^\n]*\n", 20)
+        self.expect(f"(?:{ANSI.pattern})*".join(map(re.escape, line[-12:])) +
+                    rf"(?:{ANSI.pattern}|\r)*\n", 20)
         m = self.expect(r"(.*?)(?:^|[\r\n])\s*" + re.escape(PROMPT), timeout)
         return ANSI.sub("", m.group(1)).replace("\r", "").strip("\n")
 
