@@ -54,7 +54,13 @@ enum vcpu_request {
 enum { EXIT_STAT_MAX = 32 };
 
 /* What a guest asked of its machine; carried out by the manager's thread. The greater one wins. */
-enum vm_action { VM_ACTION_NONE, VM_ACTION_RESET, VM_ACTION_POWEROFF, VM_ACTION_STOP };
+enum vm_action {
+	VM_ACTION_NONE,
+	VM_ACTION_PAUSE,
+	VM_ACTION_RESET,
+	VM_ACTION_POWEROFF,
+	VM_ACTION_STOP
+};
 
 struct vcpu {
 	struct vm *vm;
@@ -190,6 +196,9 @@ struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);
  */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
+/* Pauses this guest, with a disposition and a reason, for what the operator can mend. Any context.
+ */
+void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Stops this guest with a disposition and a reason (I4). Any context. */
 void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -60,6 +60,12 @@ void npt_destroy(struct npt *n)
 	n->root = hpa(0);
 }
 
+void npt_clear(struct npt *n)
+{
+	free_tables(n, table_at(n->root.a), LEVELS);
+	memset(table_at(n->root.a), 0, PAGE_SIZE);
+}
+
 static uint64_t leaf_entry(const struct npt_format *f, hpa_t h, unsigned perm, unsigned level)
 {
 	return h.a | f->leaf | (perm & NPT_W ? f->may_write : 0) |
@@ -203,11 +209,12 @@ void npt_protect(struct npt *n)
 	protect_table(n, table_at(n->root.a));
 }
 
-/* A table of smaller leaves in the large one's place, none of which can be written yet. */
+/* A table of smaller leaves in the large one's place, none of which can be written yet, nor was. */
 static int split(struct npt *n, uint64_t *e, unsigned level)
 {
 	uint64_t old = *e, step = BIT(level_shift(level - 1));
-	uint64_t flags = old & ~ADDR_MASK & ~(n->fmt->large | n->fmt->write);
+	uint64_t drop = n->fmt->large | n->fmt->write | n->fmt->dirty;
+	uint64_t flags = old & ~ADDR_MASK & ~drop;
 	uint64_t base = old & ADDR_MASK & ~(BIT(level_shift(level)) - 1);
 	hpa_t t = table_new(n);
 	uint64_t *table;

@@ -18,16 +18,16 @@ enum npt_perm { NPT_R = 1, NPT_W = 2, NPT_X = 4, NPT_TRACKED = 8 };
 
 struct npt_format {
 	const char *name;
-	uint64_t table;	  /* bits of an entry that points to a table */
-	uint64_t leaf;	  /* bits of every leaf (present, memory type) */
-	uint64_t large;	  /* added to a leaf above 4 KiB */
-	uint64_t write;	  /* added when writable */
-	uint64_t exec;	  /* added when executable */
-	uint64_t no_exec; /* added when not executable */
-	uint64_t present; /* any of these bits set: the entry is in use */
+	uint64_t table;		  /* bits of an entry that points to a table */
+	uint64_t leaf;		  /* bits of every leaf (present, memory type) */
+	uint64_t large;		  /* added to a leaf above 4 KiB */
+	uint64_t write;		  /* added when writable */
+	uint64_t exec;		  /* added when executable */
+	uint64_t no_exec;	  /* added when not executable */
+	uint64_t present;	  /* any of these bits set: the entry is in use */
 	uint64_t accessed, dirty; /* dirty is 0 where hardware does not set it */
 	uint64_t may_write;	  /* ignored by hardware: the leaf is writable by right */
-	unsigned max_level; /* of a leaf: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; set at probe */
+	unsigned max_level;	  /* of a leaf: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; set at probe */
 };
 
 struct npt {
@@ -49,6 +49,8 @@ int npt_map(struct npt *n, gpa_t g, hpa_t h, uint64_t size, unsigned perm) MUST_
 /* Removes all leaves in the range, which must cover them wholly. Every CPU that runs the VM must be
  * flushed. */
 void npt_unmap(struct npt *n, gpa_t g, uint64_t size);
+/* Removes everything; the root stays. Every CPU that runs the VM must be flushed. */
+void npt_clear(struct npt *n);
 /* The leaf that covers g, or false. perm gets enum npt_perm: what the tables above it allow too. */
 bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t *leaf_size);
 
@@ -64,7 +66,8 @@ void npt_protect(struct npt *n);
  * Lets writes into [g, g + size), which lies within 2 MiB and is mapped: gives the path to it its
  * permission after taking it from all that hangs beside it, splits a large leaf. Leaves that are
  * not writable by right stay as they are. ERR_NOMEM for a table; then nothing is opened. Nothing
- * needs to be flushed: permissions only grow, and a CPU that still has the smaller one faults again.
+ * needs to be flushed: permissions only grow, and a CPU that still has the smaller one faults
+ * again.
  */
 int npt_open(struct npt *n, gpa_t g, uint64_t size) MUST_CHECK;
 /*
