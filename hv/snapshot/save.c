@@ -281,7 +281,7 @@ static int save_live(struct save *sv, struct save_result *out, struct errmsg *e)
 {
 	int err;
 
-	vm_quiesce(sv->vm);
+	vm_quiesce_live(sv->vm);
 	err = capture(sv, e);
 	vm_unquiesce(sv->vm);
 	out->pause_ns = time_now() - sv->paused_at;
