@@ -133,6 +133,7 @@ static const struct command_arg restore_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the snapshot", .complete = complete_snapshot),
     COMMAND_ARG("--as", ARG_VALUE, "the name of the machine that results"),
     COMMAND_ARG("--paused", ARG_FLAG, "it stays paused"),
+    COMMAND_ARG("--eager", ARG_FLAG, "read and check all of its memory before it runs"),
     COMMAND_ARG("--clock", ARG_VALUE, "what its clock does: freeze (default) or advance",
 	.choices = clock_choices),
     COMMAND_ARGS_END,
@@ -165,6 +166,7 @@ static int restore_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME"), *as = call_arg(c, "--as");
 	const char *clock = call_arg(c, "--clock");
 	unsigned flags = (call_arg(c, "--paused") ? RESTORE_PAUSED : 0) |
+			 (call_arg(c, "--eager") ? RESTORE_EAGER : 0) |
 			 (clock && strcmp(clock, "advance") == 0 ? RESTORE_ADVANCE : 0);
 	struct vm *old = in_the_way(name, as);
 	struct restore_result r;

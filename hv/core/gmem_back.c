@@ -110,12 +110,23 @@ static void free_frames(struct gmem *m)
 	unaccount(m);
 }
 
+static void release_source(struct vm *vm)
+{
+	const struct gmem_source *src = vm->gmem->source;
+
+	vm->gmem->source = NULL;
+	if (src)
+		src->release(src->ctx);
+	gmem_detach(vm);
+}
+
 void gmem_destroy(struct vm *vm)
 {
 	struct gmem *m = vm->gmem;
 
 	if (!m)
 		return;
+	release_source(vm);
 	gmem_track_destroy(m);
 	free_frames(m);
 	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_RELAXED);
@@ -127,6 +138,7 @@ void gmem_reset(struct vm *vm)
 {
 	struct gmem *m = vm->gmem;
 
+	release_source(vm);
 	mutex_lock(&m->lock);
 	npt_clear(&vm->npt);
 	free_frames(m);
@@ -303,13 +315,12 @@ int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e)
 	struct gmem *m = vm->gmem;
 	uint64_t bytes = BITMAP_WORDS(m->nchunks) * 8;
 
-	m->pending = heap_alloc(bytes);
+	m->source = src;
+	m->pending = heap_zalloc(bytes);
 	m->lost = heap_zalloc(bytes);
 	if (!m->pending || !m->lost)
 		return err_set(e, ERR_NOMEM, "out of memory");
-	memset(m->pending, 0, bytes);
 	bitmap_set_range(m->pending, 0, m->nchunks);
-	m->source = src;
 	return OK;
 }
 
@@ -351,23 +362,43 @@ void gmem_lose(struct vm *vm, gpa_t addr, const char *why)
 	gmem_changed(m);
 }
 
+/* The chunk at addr, or the first one behind it; NO_CHUNK if there is none. */
+static uint64_t chunk_from(const struct gmem *m, uint64_t addr)
+{
+	for (unsigned i = 0; i < m->nranges; i++)
+		if (addr < m->range[i].start + m->range[i].size)
+			return gmem_chunk(m, MAX(addr, m->range[i].start));
+	return NO_CHUNK;
+}
+
 bool gmem_missing(struct vm *vm, gpa_t *addr)
 {
 	struct gmem *m = vm->gmem;
-	uint64_t chunk = gmem_chunk(m, addr->a);
+	uint64_t chunk = chunk_from(m, addr->a);
 	bool found = false;
 
 	mutex_lock(&m->lock);
 	if (m->pending && chunk != NO_CHUNK) {
-		do
-			chunk = bitmap_next_set(m->pending, m->nchunks, chunk);
-		while (chunk < m->nchunks && bitmap_test(m->lost, chunk) && ++chunk);
+		chunk = bitmap_next_set(m->pending, m->nchunks, chunk);
+		while (chunk < m->nchunks && bitmap_test(m->lost, chunk))
+			chunk = bitmap_next_set(m->pending, m->nchunks, chunk + 1);
 		found = chunk < m->nchunks;
 		if (found)
 			*addr = gmem_chunk_addr(m, chunk);
 	}
 	mutex_unlock(&m->lock);
 	return found;
+}
+
+bool gmem_lost(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+	bool any;
+
+	mutex_lock(&m->lock);
+	any = m->lost && bitmap_count(m->lost, m->nchunks) > 0;
+	mutex_unlock(&m->lock);
+	return any;
 }
 
 void gmem_detach(struct vm *vm)
@@ -378,7 +409,6 @@ void gmem_detach(struct vm *vm)
 	heap_free(m->pending);
 	heap_free(m->lost);
 	m->pending = m->lost = NULL;
-	m->source = NULL;
 	mutex_unlock(&m->lock);
 	gmem_changed(m);
 }

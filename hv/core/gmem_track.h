@@ -64,20 +64,24 @@ struct gmem_source {
 	/* Somebody waits for the piece at addr: gmem_supply() or gmem_lose() it soon. Does not
 	 * wait. */
 	void (*want)(void *ctx, gpa_t addr);
+	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May wait. */
+	void (*release)(void *ctx);
 	void *ctx;
 };
 /*
- * All of RAM lies in the source from now on. The VM has not run yet. src stays the caller's, and is
- * used until all is supplied or gmem_detach().
+ * All of RAM lies in the source from now on. The VM has not run yet. src stays the caller's until
+ * its release(), which comes also after a failure (ERR_NOMEM).
  */
 int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e) MUST_CHECK;
 /* GMEM_CHUNK bytes for the piece at addr; NULL: zeros. Not wanted any more: OK. ERR_NOMEM. */
 int gmem_supply(struct vm *vm, gpa_t addr, const void *data) MUST_CHECK;
 /* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
 void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
-/* The first piece at or behind *addr that is not supplied; false if there is none. */
+/* The first piece at or behind *addr that is neither supplied nor lost; false if there is none. */
 bool gmem_missing(struct vm *vm, gpa_t *addr);
-/* What was never supplied is zero from now on. No call of want() is under way afterwards. */
+/* True if a piece was lost. */
+bool gmem_lost(struct vm *vm);
+/* What was never supplied is zero from now on; want() is not called any more. */
 void gmem_detach(struct vm *vm);
 
 #endif

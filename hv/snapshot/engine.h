@@ -42,11 +42,12 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress
 enum restore_flags {
 	RESTORE_PAUSED = 1 << 0,  /* stays paused afterwards */
 	RESTORE_ADVANCE = 1 << 1, /* VM time moves on by the wall time that passed since the save */
+	RESTORE_EAGER = 1 << 2,	  /* all of RAM is read and checked before the machine runs */
 };
 
 struct restore_result {
 	char vm[VM_NAME_MAX + 1];
-	uint64_t bytes;		/* of RAM loaded */
+	uint64_t bytes;		/* of RAM loaded before it ran */
 	uint64_t first_insn_ns; /* from the call to the first vCPU that ran; 0 if paused */
 };
 

@@ -468,6 +468,14 @@ static void supply(uint64_t at)
 	assert_int_equal(gmem_supply(vm, gpa(at), source_byte(at / GMEM_CHUNK) ? data : NULL), OK);
 }
 
+static bool released;
+
+static void release(void *ctx)
+{
+	(void)ctx;
+	released = true;
+}
+
 static void pager(struct waitq *q)
 {
 	(void)q;
@@ -481,7 +489,7 @@ static void pager(struct waitq *q)
 
 static void fetches_what_is_touched(void **state)
 {
-	static const struct gmem_source src = {want, NULL};
+	static const struct gmem_source src = {want, release, NULL};
 	uint64_t backed, promised;
 	gpa_t at = gpa(0);
 	struct errmsg e;
@@ -507,6 +515,7 @@ static void fetches_what_is_touched(void **state)
 	assert_int_equal(fake_of(vm)->fails, 1);
 	assert_non_null(strstr(fake_of(vm)->fail_text, "0x90000: checksum wrong"));
 
+	assert_true(gmem_lost(vm));
 	for (; gmem_missing(vm, &at); at.a += GMEM_CHUNK)
 		supply(at.a);
 	gmem_detach(vm);
@@ -515,7 +524,9 @@ static void fetches_what_is_touched(void **state)
 		assert_int_equal(*guest_reach(c * GMEM_CHUNK, false), source_byte(c));
 	/* the machine has changed in one piece only since the snapshot */
 	assert_int_equal(gmem_save_size(vm), GMEM_CHUNK);
+	assert_false(released);
 	free_vm();
+	assert_true(released);
 }
 
 #define FOR_FORMAT(fn, i)                                                                          \
