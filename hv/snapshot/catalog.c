@@ -189,49 +189,14 @@ static bool is_open(struct store *s, uint64_t state_object)
 	return false;
 }
 
-/* A complete object gains its first reference: no orphan any more. */
-static int adopt(struct store *s, uint64_t id, struct errmsg *e)
-{
-	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, id};
-	struct store_object_info o;
-	int err = store_object_get(s, id, &o, e);
-
-	if (err)
-		return err;
-	o.links++;
-	err = store_object_set(s, id, &o, e);
-	return err ? err : tree_delete(s, &okey, e);
-}
-
-/* Takes one reference from an object; *orphan: it was the last. */
-static int release(struct store *s, uint64_t id, bool *orphan, struct errmsg *e)
-{
-	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, id};
-	struct store_object_info o;
-	int err = id < OBJ_FIRST ? ERR_NOENT : store_object_get(s, id, &o, e);
-
-	*orphan = false;
-	if (err == ERR_NOENT) /* a damaged store: the snapshot can be deleted all the same */
-		return OK;
-	if (err)
-		return err;
-	if (o.links > 1) {
-		o.links--;
-		return store_object_set(s, id, &o, e);
-	}
-	*orphan = true;
-	err = tree_insert(s, &okey, NULL, 0, e);
-	return err == ERR_EXIST ? OK : err;
-}
-
 /* Takes a record out of the catalog, in the running transaction. */
 static int unlink_snapshot(struct store *s, const struct store_key *key,
     const struct snap_info *info, bool orphan[2], struct errmsg *e)
 {
-	int err = release(s, info->state_object, &orphan[0], e);
+	int err = store_object_unlink(s, info->state_object, &orphan[0], e);
 
 	if (!err)
-		err = release(s, info->ram_object, &orphan[1], e);
+		err = store_object_unlink(s, info->ram_object, &orphan[1], e);
 	return err ? err : tree_delete(s, key, e);
 }
 
@@ -277,9 +242,9 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", info->name);
 	err = replaces ? unlink_snapshot(s, &key, &old, orphan, e) : OK;
 	if (!err)
-		err = adopt(s, info->state_object, e);
+		err = store_object_link(s, info->state_object, e);
 	if (!err)
-		err = adopt(s, info->ram_object, e);
+		err = store_object_link(s, info->ram_object, e);
 	if (!err)
 		err = tree_insert(s, &key, rec, len, e);
 	if (!err && freeze)

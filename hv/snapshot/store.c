@@ -65,6 +65,7 @@ static void super_encode(const struct store *s, uint8_t *p)
 	memcpy(p + SB_MAGIC, SB_MAGIC_TEXT, 8);
 	put_le32(p + SB_VERSION, STORE_VERSION);
 	put_le32(p + SB_BLOCK_SIZE, STORE_BLOCK);
+	put_le64(p + SB_INCOMPAT, s->incompat);
 	memcpy(p + SB_UUID, s->uuid, 16);
 	put_le64(p + SB_NBLOCKS, s->nblocks);
 	put_le64(p + SB_GENERATION, s->txn_gen);
@@ -117,10 +118,11 @@ static int super_decode(struct store *s, const uint8_t *p, struct errmsg *e)
 	uint64_t incompat = get_le64(p + SB_INCOMPAT), ro_compat = get_le64(p + SB_RO_COMPAT);
 	const char *why;
 
-	if (version != STORE_VERSION || incompat)
+	if (version != STORE_VERSION || incompat & ~(uint64_t)SBI_KNOWN)
 		return err_set(e, ERR_UNSUPPORTED,
 		    "store: format version %u, features 0x%llx: made by a newer release", version,
-		    (unsigned long long)incompat);
+		    (unsigned long long)(incompat & ~(uint64_t)SBI_KNOWN));
+	s->incompat = incompat;
 	if (ro_compat) {
 		s->writable = false;
 		str_format(s->note, sizeof(s->note),

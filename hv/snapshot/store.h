@@ -129,7 +129,7 @@ struct store_object_info {
 	uint64_t parent;
 };
 
-/* A new, empty object, an orphan until a snapshot refers to it. */
+/* A new, empty object, an orphan until something refers to it. */
 int store_object_create(struct store *s, uint32_t kind, uint64_t *id, struct errmsg *e) MUST_CHECK;
 int store_object_get(
     struct store *s, uint64_t id, struct store_object_info *out, struct errmsg *e) MUST_CHECK;
@@ -137,9 +137,38 @@ int store_object_set(
     struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e) MUST_CHECK;
 /*
  * Removes an orphan with all its extents, in several commits: after a power cut the next
- * opening goes on. No write to the object may be in flight.
+ * opening goes on. The last of them lets go of its parent, which follows if nothing else refers
+ * to it, and so on upwards. No write to the object may be in flight.
  */
 int store_object_delete(struct store *s, uint64_t id, struct errmsg *e);
+
+/*
+ * References: each snapshot, child object or disk that names an object counts in its
+ * store_object_info.links, and must take and drop the link in the commit in which its own
+ * record comes and goes. Both are done whole or, after an error, not at all.
+ */
+/* The first link makes the object no orphan any more. ERR_NOENT; ERR_CORRUPT: the count lies. */
+int store_object_link(struct store *s, uint64_t id, struct errmsg *e) MUST_CHECK;
+/*
+ * *orphan: it was the last; after the next commit store_object_delete() is due (or the next
+ * opening does it). OK for an object that is missing: a damaged store's records can go too.
+ */
+int store_object_unlink(struct store *s, uint64_t id, bool *orphan, struct errmsg *e) MUST_CHECK;
+/*
+ * Holes of the new object id show its parent's content from now on; takes a link on the parent,
+ * which store_object_delete(id) drops. The parent has a smaller number, is of the same kind, and
+ * is not to change any more. ERR_RANGE: its chain has STORE_CHAIN_MAX objects already.
+ */
+int store_object_set_parent(
+    struct store *s, uint64_t id, uint64_t parent, struct errmsg *e) MUST_CHECK;
+/*
+ * The parent's record, checked (number, presence, kind), of an object whose record is o.
+ * ERR_NOENT (no message): there is none.
+ */
+int store_object_parent(struct store *s, uint64_t id, const struct store_object_info *o,
+    struct store_object_info *out, struct errmsg *e) MUST_CHECK;
+/* How many objects the chain from id upwards has, itself included: 1 to STORE_CHAIN_MAX. */
+int store_object_depth(struct store *s, uint64_t id, unsigned *depth, struct errmsg *e) MUST_CHECK;
 
 /* Blocks for stored_len bytes: fills nruns and runs. ERR_NOSPACE leaves nothing taken. */
 int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e) MUST_CHECK;

@@ -62,6 +62,7 @@ struct store {
 	uint64_t generation; /* of the last commit */
 	uint64_t nblocks, ngroups;
 	uint64_t next_object;
+	uint64_t incompat; /* enum store_incompat */
 	struct store_ptr root;
 	uint32_t root_level;
 	uint32_t map_level;
@@ -174,6 +175,8 @@ int extent_decode(const struct store *s, const struct store_key *k, const uint8_
     uint32_t len, struct store_extent *out, struct errmsg *e);
 int object_decode(uint64_t id, const uint8_t *data, uint32_t len, struct store_object_info *out,
     struct errmsg *e);
+/* Whether the object is listed as begun or half deleted. */
+int object_is_orphan(struct store *s, uint64_t id, bool *orphan, struct errmsg *e);
 int orphans_remove(struct store *s);
 
 /* store.c: may the running change go on? ERR_STATE (read-only, dead), ERR_NOSPACE (reserve). */
