@@ -118,6 +118,8 @@ bool map_run_ok(const struct store *s, uint64_t block, uint64_t count);
 /* Up to want blocks in one run: *got of them, at least one. ERR_NOSPACE. */
 int map_alloc(struct store *s, uint64_t *goal, uint32_t want, uint64_t *block, uint32_t *got,
     struct errmsg *e);
+/* One reference more to each block of the run. ERR_FULL: one has as many as can be counted. */
+int map_ref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
 /* Whether all blocks of the run are referenced; loads what map_unref() then needs. */
 int map_prepare_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
 int map_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
