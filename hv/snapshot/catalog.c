@@ -179,7 +179,7 @@ int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg 
 
 /* --- appearing and going ------------------------------------------------------------- */
 
-static bool is_open(struct store *s, uint64_t state_object)
+bool catalog_is_open(struct store *s, uint64_t state_object)
 {
 	struct list *l;
 
@@ -189,49 +189,14 @@ static bool is_open(struct store *s, uint64_t state_object)
 	return false;
 }
 
-/* A complete object gains its first reference: no orphan any more. */
-static int adopt(struct store *s, uint64_t id, struct errmsg *e)
-{
-	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, id};
-	struct store_object_info o;
-	int err = store_object_get(s, id, &o, e);
-
-	if (err)
-		return err;
-	o.links++;
-	err = store_object_set(s, id, &o, e);
-	return err ? err : tree_delete(s, &okey, e);
-}
-
-/* Takes one reference from an object; *orphan: it was the last. */
-static int release(struct store *s, uint64_t id, bool *orphan, struct errmsg *e)
-{
-	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, id};
-	struct store_object_info o;
-	int err = id < OBJ_FIRST ? ERR_NOENT : store_object_get(s, id, &o, e);
-
-	*orphan = false;
-	if (err == ERR_NOENT) /* a damaged store: the snapshot can be deleted all the same */
-		return OK;
-	if (err)
-		return err;
-	if (o.links > 1) {
-		o.links--;
-		return store_object_set(s, id, &o, e);
-	}
-	*orphan = true;
-	err = tree_insert(s, &okey, NULL, 0, e);
-	return err == ERR_EXIST ? OK : err;
-}
-
 /* Takes a record out of the catalog, in the running transaction. */
 static int unlink_snapshot(struct store *s, const struct store_key *key,
     const struct snap_info *info, bool orphan[2], struct errmsg *e)
 {
-	int err = release(s, info->state_object, &orphan[0], e);
+	int err = store_object_unlink(s, info->state_object, &orphan[0], e);
 
 	if (!err)
-		err = release(s, info->ram_object, &orphan[1], e);
+		err = store_object_unlink(s, info->ram_object, &orphan[1], e);
 	return err ? err : tree_delete(s, key, e);
 }
 
@@ -273,13 +238,13 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 		return err;
 	if (replaces && !replace)
 		return err_set(e, ERR_EXIST, "snapshot '%s' exists already", info->name);
-	if (replaces && is_open(s, old.state_object))
+	if (replaces && catalog_is_open(s, old.state_object))
 		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", info->name);
 	err = replaces ? unlink_snapshot(s, &key, &old, orphan, e) : OK;
 	if (!err)
-		err = adopt(s, info->state_object, e);
+		err = store_object_link(s, info->state_object, e);
 	if (!err)
-		err = adopt(s, info->ram_object, e);
+		err = store_object_link(s, info->ram_object, e);
 	if (!err)
 		err = tree_insert(s, &key, rec, len, e);
 	if (!err && freeze)
@@ -308,7 +273,7 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 		return err_set(e, err, "snapshot '%s': not found", name);
 	if (err)
 		return err;
-	if (is_open(s, info.state_object))
+	if (catalog_is_open(s, info.state_object))
 		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", name);
 	err = unlink_snapshot(s, &key, &info, orphan, e);
 	if (!err)
@@ -318,6 +283,35 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 	err = remove_orphans(s, &info, orphan, e);
 	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name)
 		   : OK;
+}
+
+int catalog_change_ram(
+    struct store *s, const struct snap_info *info, uint64_t old, struct errmsg *e)
+{
+	uint8_t rec[SN_STRINGS + 2 * STORE_NAME_MAX];
+	uint32_t len = catalog_encode(info, rec);
+	struct snap_info now;
+	struct store_key key;
+	bool orphan = false;
+	int err = store_may_change(s, false, e);
+
+	if (!err)
+		err = catalog_find(s, info->name, &key, &now, e);
+	if (!err && now.ram_object != old)
+		err = err_set(e, ERR_STATE, "has changed meanwhile");
+	if (err)
+		return err;
+	err = store_object_link(s, info->ram_object, e);
+	if (!err)
+		err = tree_update(s, &key, rec, len, e);
+	if (!err)
+		err = store_object_unlink(s, old, &orphan, e);
+	if (!err)
+		err = store_commit(s, e);
+	err = half_done(s, err);
+	if (!err && orphan) /* room that cannot be regained now is at the next opening */
+		(void)store_object_delete(s, old, NULL);
+	return err;
 }
 
 /* --- listing ------------------------------------------------------------------------- */
@@ -367,6 +361,20 @@ static int catalog_next(struct store *s, uint64_t *offset, struct snap_info *inf
 	*offset = key.offset;
 	/* the caller goes on after a record that cannot be read */
 	return catalog_decode(data, len, info, e) ? ERR_STATE : OK;
+}
+
+int catalog_find_ram(struct store *s, uint64_t object, struct snap_info *info)
+{
+	uint64_t at = 0;
+	int err;
+
+	while ((err = catalog_next(s, &at, info, NULL)) == OK || err == ERR_STATE) {
+		if (!err && info->ram_object == object)
+			return OK;
+		if (at++ == UINT64_MAX)
+			break;
+	}
+	return ERR_NOENT;
 }
 
 int snap_list(struct store *s,

@@ -82,10 +82,17 @@ struct store_stat {
 void store_stat(const struct store *s, struct store_stat *out);
 
 /*
- * OK if bytes more of data, incompressible in the worst case, are certain to fit with their
- * records; else ERR_NOSPACE with the sizes in the message. Ask before pausing a guest.
+ * OK if bytes more of data, incompressible in the worst case, in whole chunks in ascending order,
+ * are certain to fit with their records; else ERR_NOSPACE with the sizes in the message. Ask before
+ * pausing a guest.
  */
 int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e) MUST_CHECK;
+/*
+ * The same for data in so many pieces, none across the end of a chunk, bytes being their sum, each
+ * rounded up to whole blocks; if they do not come in ascending order, that takes more for records.
+ */
+int store_can_hold_pieces(
+    struct store *s, uint64_t bytes, uint64_t pieces, bool in_order, struct errmsg *e) MUST_CHECK;
 
 /* --- disk write epochs --------------------------------------------------------------- */
 
@@ -129,7 +136,7 @@ struct store_object_info {
 	uint64_t parent;
 };
 
-/* A new, empty object, an orphan until a snapshot refers to it. */
+/* A new, empty object, an orphan until something refers to it. */
 int store_object_create(struct store *s, uint32_t kind, uint64_t *id, struct errmsg *e) MUST_CHECK;
 int store_object_get(
     struct store *s, uint64_t id, struct store_object_info *out, struct errmsg *e) MUST_CHECK;
@@ -137,13 +144,47 @@ int store_object_set(
     struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e) MUST_CHECK;
 /*
  * Removes an orphan with all its extents, in several commits: after a power cut the next
- * opening goes on. No write to the object may be in flight.
+ * opening goes on. The last of them lets go of its parent, which follows if nothing else refers
+ * to it, and so on upwards. No write to the object may be in flight.
  */
 int store_object_delete(struct store *s, uint64_t id, struct errmsg *e);
 
+/*
+ * References: each snapshot, child object or disk that names an object counts in its
+ * store_object_info.links, and must take and drop the link in the commit in which its own
+ * record comes and goes. Both are done whole or, after an error, not at all.
+ */
+/* The first link makes the object no orphan any more. ERR_NOENT; ERR_CORRUPT: the count lies. */
+int store_object_link(struct store *s, uint64_t id, struct errmsg *e) MUST_CHECK;
+/*
+ * *orphan: it was the last; after the next commit store_object_delete() is due (or the next
+ * opening does it). OK for an object that is missing: a damaged store's records can go too.
+ */
+int store_object_unlink(struct store *s, uint64_t id, bool *orphan, struct errmsg *e) MUST_CHECK;
+/*
+ * Holes of the new object id show its parent's content from now on; takes a link on the parent,
+ * which store_object_delete(id) drops. The parent has a smaller number, is of the same kind, and
+ * is not to change any more. ERR_RANGE: its chain has STORE_CHAIN_MAX objects already.
+ */
+int store_object_set_parent(
+    struct store *s, uint64_t id, uint64_t parent, struct errmsg *e) MUST_CHECK;
+/*
+ * The parent's record, checked (number, presence, kind), of an object whose record is o.
+ * ERR_NOENT (no message): there is none.
+ */
+int store_object_parent(struct store *s, uint64_t id, const struct store_object_info *o,
+    struct store_object_info *out, struct errmsg *e) MUST_CHECK;
+/* How many objects the chain from id upwards has, itself included: 1 to STORE_CHAIN_MAX. */
+int store_object_depth(struct store *s, uint64_t id, unsigned *depth, struct errmsg *e) MUST_CHECK;
+
 /* Blocks for stored_len bytes: fills nruns and runs. ERR_NOSPACE leaves nothing taken. */
 int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e) MUST_CHECK;
-/* Gives back what store_extent_alloc() took and no record mentions. */
+/*
+ * One reference more to each block of an extent that is recorded, for another record. ERR_FULL:
+ * one of them has as many as can be counted. An error leaves nothing taken.
+ */
+int store_extent_share(struct store *s, const struct store_extent *x, struct errmsg *e) MUST_CHECK;
+/* Gives back what these two took and no record mentions. */
 void store_extent_unalloc(struct store *s, const struct store_extent *x);
 /* Records the extent; its blocks were allocated. */
 int store_extent_add(
@@ -153,6 +194,13 @@ int store_extent_next(struct store *s, uint64_t id, uint64_t offset, struct stor
     struct errmsg *e) MUST_CHECK;
 /* Continues an index CRC (OB_INDEX_CRC) over one extent. */
 uint32_t store_index_crc(uint32_t crc, const struct store_extent *x);
+/* The blocks that an extent takes. */
+static inline uint32_t store_extent_blocks(const struct store_extent *x)
+{
+	return (x->stored_len + STORE_BLOCK - 1) / STORE_BLOCK;
+}
+/* Counts an extent towards an object's totals, with the index CRC. */
+void store_count_extent(struct store_object_info *totals, const struct store_extent *x);
 /* Commits if so much has gathered in memory that it should be written. Between any two calls. */
 int store_breathe(struct store *s, struct errmsg *e) MUST_CHECK;
 

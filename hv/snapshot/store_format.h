@@ -18,6 +18,7 @@ enum {
 	STORE_CHUNK_BLOCKS = STORE_CHUNK / STORE_BLOCK,
 	STORE_TREE_LEVELS = 10, /* a tree of more is refused */
 	STORE_NAME_MAX = 63,
+	STORE_CHAIN_MAX = 32, /* objects in a chain of parents; a longer one is refused */
 };
 
 #define STORE_BLOCKS_MAX (1ULL << 40) /* 4 PiB; block numbers have 48 bits in extents */
@@ -29,7 +30,7 @@ enum store_super_offset {
 	SB_BLOCK_SIZE = 12,
 	SB_COMPAT = 16,	   /* u64: features that a reader and writer may ignore */
 	SB_RO_COMPAT = 24, /* u64: features that only a reader may ignore */
-	SB_INCOMPAT = 32,  /* u64: features that nobody may ignore */
+	SB_INCOMPAT = 32,  /* u64: enum store_incompat: features that nobody may ignore */
 	SB_UUID = 40,	   /* 16 bytes */
 	SB_NBLOCKS = 56,
 	SB_GENERATION = 64,
@@ -45,6 +46,12 @@ enum store_super_offset {
 	SB_BYTES = 512,
 };
 #define SB_MAGIC_TEXT "AMBRSTOR"
+
+/* A bit is set by the first commit that needs it, and stays. */
+enum store_incompat {
+	SBI_PARENTS = 1, /* objects may have parents (OB_PARENT) */
+	SBI_KNOWN = SBI_PARENTS,
+};
 
 /* The header of every metadata block. */
 enum store_header_offset {
@@ -135,17 +142,18 @@ enum store_extent_offset {
 enum store_encoding { ENC_NONE = 0, ENC_LZ4 = 1, ENC_ZERO = 2 };
 
 enum store_object_offset {
-	OB_KIND = 0,	   /* u32: enum store_object_kind */
-	OB_FLAGS = 4,	   /* u32: enum store_object_flag */
-	OB_SIZE = 8,	   /* u64: end of the last byte, holes included */
-	OB_EXTENTS = 16,   /* u64: number of extents */
-	OB_RAW = 24,	   /* u64: sum of their raw lengths */
-	OB_BLOCKS = 32,	   /* u64: sum of their blocks */
-	OB_LINKS = 40,	   /* u32: snapshots that refer to it */
+	OB_KIND = 0,	 /* u32: enum store_object_kind */
+	OB_FLAGS = 4,	 /* u32: enum store_object_flag */
+	OB_SIZE = 8,	 /* u64: end of the last byte, holes included */
+	OB_EXTENTS = 16, /* u64: number of extents */
+	OB_RAW = 24,	 /* u64: sum of their raw lengths */
+	OB_BLOCKS = 32,	 /* u64: sum of their blocks */
+	OB_LINKS = 40, /* u32: snapshots and children that refer to it; of an orphan: no meaning */
 	OB_INDEX_CRC = 44, /* u32: CRC-32C over, for each extent in order, its offset (u64) and EX_
 			      bytes 0 to 13 */
 	OB_CONTENT_CRC = 48, /* u32: CRC-32C of the content (state); 0 (RAM) */
-	OB_PARENT = 56,	     /* u64: object that holes fall through to; 0: holes are zeros */
+	OB_PARENT = 56,	     /* u64: object that holes fall through to, of the same kind and with a
+				smaller number; 0: holes are zeros */
 	OB_BYTES = 64,
 };
 enum store_object_kind { KIND_STATE = 1, KIND_RAM = 2, KIND_DISK = 3 };

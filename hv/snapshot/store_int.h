@@ -62,6 +62,7 @@ struct store {
 	uint64_t generation; /* of the last commit */
 	uint64_t nblocks, ngroups;
 	uint64_t next_object;
+	uint64_t incompat; /* enum store_incompat */
 	struct store_ptr root;
 	uint32_t root_level;
 	uint32_t map_level;
@@ -117,6 +118,8 @@ bool map_run_ok(const struct store *s, uint64_t block, uint64_t count);
 /* Up to want blocks in one run: *got of them, at least one. ERR_NOSPACE. */
 int map_alloc(struct store *s, uint64_t *goal, uint32_t want, uint64_t *block, uint32_t *got,
     struct errmsg *e);
+/* One reference more to each block of the run. ERR_FULL: one has as many as can be counted. */
+int map_ref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
 /* Whether all blocks of the run are referenced; loads what map_unref() then needs. */
 int map_prepare_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
 int map_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e);
@@ -174,6 +177,8 @@ int extent_decode(const struct store *s, const struct store_key *k, const uint8_
     uint32_t len, struct store_extent *out, struct errmsg *e);
 int object_decode(uint64_t id, const uint8_t *data, uint32_t len, struct store_object_info *out,
     struct errmsg *e);
+/* Whether the object is listed as begun or half deleted. */
+int object_is_orphan(struct store *s, uint64_t id, bool *orphan, struct errmsg *e);
 int orphans_remove(struct store *s);
 
 /* store.c: may the running change go on? ERR_STATE (read-only, dead), ERR_NOSPACE (reserve). */

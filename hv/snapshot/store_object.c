@@ -87,17 +87,160 @@ int store_object_get(struct store *s, uint64_t id, struct store_object_info *out
 	return err ? err : object_decode(id, data, len, out, e);
 }
 
-int store_object_set(
+/* Overwrites the record, in one change of the tree. */
+static int object_put(
     struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e)
 {
 	struct store_key key = object_key(id);
 	uint8_t rec[OB_BYTES];
-	int err = store_may_change(s, false, e);
 
-	if (err)
-		return err;
 	object_encode(in, rec);
 	return tree_update(s, &key, rec, OB_BYTES, e);
+}
+
+int store_object_set(
+    struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e)
+{
+	int err = store_may_change(s, false, e);
+
+	return err ? err : object_put(s, id, in, e);
+}
+
+/* --- references ---------------------------------------------------------------------- */
+
+int object_is_orphan(struct store *s, uint64_t id, bool *orphan, struct errmsg *e)
+{
+	struct store_key key = orphan_key(id);
+	const uint8_t *data;
+	uint32_t len;
+	int err = tree_get(s, &key, &data, &len, e);
+
+	*orphan = err == OK;
+	return err == ERR_NOENT ? OK : err;
+}
+
+/*
+ * Here and in store_object_unlink(), the count of an orphan means nothing: so each of them is,
+ * whatever fails, done or not done.
+ */
+int store_object_link(struct store *s, uint64_t id, struct errmsg *e)
+{
+	struct store_key okey = orphan_key(id);
+	struct store_object_info o;
+	bool orphan = false;
+	int err = store_may_change(s, true, e);
+
+	if (!err)
+		err = store_object_get(s, id, &o, e);
+	if (!err)
+		err = object_is_orphan(s, id, &orphan, e);
+	if (err)
+		return err;
+	if (!orphan && (o.links == 0 || o.links == UINT32_MAX))
+		return err_set(e, ERR_CORRUPT, "object %llu: impossible count of references, %u",
+		    (unsigned long long)id, o.links);
+	o.links = orphan ? 1 : o.links + 1;
+	err = object_put(s, id, &o, e);
+	return err || !orphan ? err : tree_delete(s, &okey, e);
+}
+
+int store_object_unlink(struct store *s, uint64_t id, bool *orphan, struct errmsg *e)
+{
+	struct store_key okey = orphan_key(id);
+	struct store_object_info o;
+	int err;
+
+	*orphan = false;
+	err = store_may_change(s, true, e);
+	if (!err)
+		err = id < OBJ_FIRST ? ERR_NOENT : store_object_get(s, id, &o, e);
+	if (err == ERR_NOENT) /* a damaged store: what referred to it can be deleted all the same */
+		return OK;
+	if (err)
+		return err;
+	if (o.links > 1) {
+		o.links--;
+		return object_put(s, id, &o, e);
+	}
+	err = tree_insert(s, &okey, NULL, 0, e);
+	if (err == ERR_EXIST)
+		err = OK;
+	*orphan = err == OK;
+	return err;
+}
+
+/* The parent as the record has it: 0 for one that no child may have. */
+static uint64_t parent_of(uint64_t id, const struct store_object_info *o)
+{
+	return o->parent >= OBJ_FIRST && o->parent < id ? o->parent : 0;
+}
+
+int store_object_parent(struct store *s, uint64_t id, const struct store_object_info *o,
+    struct store_object_info *out, struct errmsg *e)
+{
+	int err;
+
+	if (o->parent == 0)
+		return ERR_NOENT;
+	if (!parent_of(id, o))
+		return err_set(e, ERR_CORRUPT, "object %llu: impossible parent, object %llu",
+		    (unsigned long long)id, (unsigned long long)o->parent);
+	err = store_object_get(s, o->parent, out, e);
+	if (err) /* that the parent is missing is not that there is none */
+		return err_prefix(e, err == ERR_NOENT ? ERR_CORRUPT : err, "object %llu: parent",
+		    (unsigned long long)id);
+	if (out->kind != o->kind)
+		return err_set(e, ERR_CORRUPT, "object %llu: parent, object %llu, of another kind",
+		    (unsigned long long)id, (unsigned long long)o->parent);
+	return OK;
+}
+
+int store_object_depth(struct store *s, uint64_t id, unsigned *depth, struct errmsg *e)
+{
+	struct store_object_info o, up;
+	uint64_t at = id;
+	int err = store_object_get(s, id, &o, e);
+
+	for (*depth = 1; !err; ++*depth, at = o.parent, o = up) {
+		err = store_object_parent(s, at, &o, &up, e);
+		if (!err && *depth == STORE_CHAIN_MAX)
+			return err_set(e, ERR_CORRUPT, "object %llu: more than %d levels",
+			    (unsigned long long)id, STORE_CHAIN_MAX);
+		if (err == ERR_NOENT)
+			return OK;
+	}
+	return err;
+}
+
+int store_object_set_parent(struct store *s, uint64_t id, uint64_t parent, struct errmsg *e)
+{
+	struct store_object_info o, up;
+	unsigned depth;
+	bool orphan;
+	int err = store_may_change(s, false, e);
+
+	if (!err)
+		err = store_object_get(s, id, &o, e);
+	if (!err && o.parent)
+		err = err_set(
+		    e, ERR_STATE, "object %llu: has a parent already", (unsigned long long)id);
+	o.parent = parent;
+	if (!err)
+		err = store_object_parent(s, id, &o, &up, e);
+	if (!err)
+		err = store_object_depth(s, parent, &depth, e);
+	if (!err && depth >= STORE_CHAIN_MAX)
+		err = err_set(e, ERR_RANGE, "object %llu: has %u levels, which are the most",
+		    (unsigned long long)parent, depth);
+	if (!err)
+		err = store_object_link(s, parent, e);
+	if (err)
+		return err;
+	s->incompat |= SBI_PARENTS;
+	err = object_put(s, id, &o, e);
+	if (err && store_object_unlink(s, parent, &orphan, NULL))
+		s->dead = true;
+	return err;
 }
 
 /* --- extents ------------------------------------------------------------------------- */
@@ -117,8 +260,7 @@ static const char *extent_fault(const struct store *s, const struct store_extent
 	}
 	if (x->encoding > ENC_ZERO)
 		return "unknown encoding";
-	if (x->stored_len > STORE_CHUNK ||
-	    blocks != ALIGN_UP((uint64_t)x->stored_len, STORE_BLOCK) / STORE_BLOCK)
+	if (x->stored_len > STORE_CHUNK || blocks != store_extent_blocks(x))
 		return "length and blocks disagree";
 	if (x->encoding == ENC_NONE  ? x->stored_len != x->raw_len
 	    : x->encoding == ENC_LZ4 ? x->stored_len == 0
@@ -178,9 +320,17 @@ uint32_t store_index_crc(uint32_t crc, const struct store_extent *x)
 	return crc32c(crc, p, sizeof(p));
 }
 
+void store_count_extent(struct store_object_info *totals, const struct store_extent *x)
+{
+	totals->extents++;
+	totals->raw += x->raw_len;
+	totals->blocks += store_extent_blocks(x);
+	totals->index_crc = store_index_crc(totals->index_crc, x);
+}
+
 int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e)
 {
-	uint32_t want = (uint32_t)(ALIGN_UP((uint64_t)x->stored_len, STORE_BLOCK) / STORE_BLOCK);
+	uint32_t want = store_extent_blocks(x);
 	int err = store_may_change(s, false, e);
 
 	x->nruns = 0;
@@ -201,6 +351,22 @@ int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e
 		x->nruns++;
 	}
 	return OK;
+}
+
+int store_extent_share(struct store *s, const struct store_extent *x, struct errmsg *e)
+{
+	int err = store_may_change(s, false, e);
+
+	for (unsigned i = 0; !err && i < x->nruns; i++) {
+		err = map_ref(s, x->runs[i].block, x->runs[i].count, e);
+		if (err) {
+			struct store_extent done = *x;
+
+			done.nruns = (uint16_t)i;
+			store_extent_unalloc(s, &done);
+		}
+	}
+	return err;
 }
 
 void store_extent_unalloc(struct store *s, const struct store_extent *x)
@@ -288,9 +454,9 @@ static int remove_one(struct store *s, uint64_t id, struct errmsg *e)
 	return err ? err : extent_remove(s, &key, &x, e);
 }
 
-int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
+/* Removes all records of the object but REC_OBJECT, in as many commits as that takes. */
+static int remove_content(struct store *s, uint64_t id, struct errmsg *e)
 {
-	struct store_key okey = orphan_key(id), key = object_key(id);
 	int err;
 
 	do {
@@ -300,12 +466,55 @@ int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
 		if (!err)
 			err = remove_one(s, id, e);
 	} while (!err);
-	if (err != ERR_NOENT)
+	return err == ERR_NOENT ? OK : err;
+}
+
+/*
+ * Removes the object's own record and its place among the orphans, and lets go of its parent:
+ * *next is that if it has become an orphan, else 0. To be committed at once.
+ */
+static int remove_record(struct store *s, uint64_t id, uint64_t *next, struct errmsg *e)
+{
+	struct store_key okey = orphan_key(id), key = object_key(id);
+	struct store_object_info o = {.parent = 0};
+	const uint8_t *data;
+	uint32_t len;
+	bool orphan = false;
+	uint64_t parent;
+	int err = tree_get(s, &key, &data, &len, e);
+
+	if (err && err != ERR_NOENT)
 		return err;
+	if (!err && object_decode(id, data, len, &o, NULL)) /* what cannot be read names nobody */
+		o.parent = 0;
+	parent = parent_of(id, &o);
+	err = parent ? store_object_unlink(s, parent, &orphan, e) : OK;
+	if (err)
+		return err;
+	*next = orphan ? parent : 0;
 	err = tree_delete(s, &key, e);
 	if (!err || err == ERR_NOENT)
-		err = tree_delete(s, &okey, e);
-	return err ? err : store_commit(s, e);
+		return tree_delete(s, &okey, e); /* an orphan without an object is harmless */
+	if (parent)				 /* its count lacks one now */
+		s->dead = true;
+	return err;
+}
+
+int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
+{
+	uint64_t next;
+
+	for (; id; id = next) { /* parents' numbers are smaller: it ends */
+		int err = remove_content(s, id, e);
+
+		if (!err)
+			err = remove_record(s, id, &next, e);
+		if (!err)
+			err = store_commit(s, e);
+		if (err)
+			return err;
+	}
+	return OK;
 }
 
 /* At opening: what a power cut left half written or half deleted. One that resists is passed over.
