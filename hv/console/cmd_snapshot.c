@@ -86,6 +86,7 @@ static const struct command_arg save_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the snapshot's name"),
     COMMAND_ARG("--poweroff", ARG_FLAG, "leave the machine frozen: it waits to be restored"),
     COMMAND_ARG("--replace", ARG_FLAG, "a snapshot of that name gives way"),
+    COMMAND_ARG("--full", ARG_FLAG, "all of its memory, not only what has changed"),
     COMMAND_ARGS_END,
 };
 
@@ -95,7 +96,8 @@ static int save_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME");
 	struct vm *vm = vm_find(call_arg(c, "VM"));
 	unsigned flags = (call_arg(c, "--poweroff") ? SAVE_POWEROFF : 0) |
-			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0);
+			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0) |
+			 (call_arg(c, "--full") ? SAVE_FULL : 0);
 	char id[37], size[32];
 	struct save_result r;
 	struct errmsg e;

@@ -110,6 +110,9 @@ struct vm {
 	unsigned nvcpus;
 	struct vcpu **vcpus;
 	struct gmem *gmem;
+	/* the snapshot that RAM is watched against (gmem_track.h), for the next one; zeros: none */
+	uint8_t base_id[16];
+	char base_name[64]; /* its name when it was taken */
 	struct npt npt;
 	struct iobus *iobus;
 	struct cpu_model *cpu_model; /* the CPUID image; stored in snapshots */

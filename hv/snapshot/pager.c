@@ -19,9 +19,9 @@ struct pager {
 	struct snap *snap;
 	struct thread *thread;
 	struct gmem_source source;
-	uint8_t *buf;	/* STORE_CHUNK bytes */
-	gpa_t cursor;	/* all below has been supplied or lost */
-	bool in_order;	/* snap_ram_next() goes on where cursor is */
+	uint8_t *buf;	      /* STORE_CHUNK bytes */
+	gpa_t cursor;	      /* all below has been supplied or lost */
+	bool in_order;	      /* snap_ram_next() goes on where cursor is */
 	struct spinlock lock; /* protects what follows */
 	gpa_t wanted[WANTED_MAX];
 	unsigned nwanted;

@@ -157,6 +157,7 @@ static int load_later(struct restore *r, struct errmsg *e)
 /* Builds the machine aside from the open snapshot, state and RAM checked and in place. */
 static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
 {
+	struct snap_info info = *snap_info(r->snap);
 	void *fdt = NULL;
 	size_t size;
 	int err = check_disks(r, s, e);
@@ -175,9 +176,13 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 		err = check_backends(r, e);
 	if (!err)
 		err = r->flags & RESTORE_EAGER ? load_all(r, e) : load_later(r, e);
-	if (err)
+	if (err) {
 		vm_tree_done(&r->tree, false);
-	return err;
+		return err;
+	}
+	memcpy(r->tree.vm->base_id, info.id, sizeof(info.id));
+	str_copy(r->tree.vm->base_name, sizeof(r->tree.vm->base_name), info.name);
+	return OK;
 }
 
 static int open_snapshot(struct restore *r, struct store *s, const char *name, struct errmsg *e)

@@ -23,6 +23,7 @@ struct save {
 	engine_progress progress;
 	void *ctx;
 	bool still; /* the guest stands still until all is written */
+	bool full;  /* all of RAM, not only what has changed since the last snapshot */
 	struct snap_writer *writer;
 	struct state_writer tree;
 	uint64_t paused_at, done, total;
@@ -62,14 +63,36 @@ static uint64_t nonzero_bytes(struct vm *vm)
 	return sum;
 }
 
-/* Refuses before the guest is paused: first by the worst case, then, if need be, by looking. */
-static int check_space(struct store *s, struct vm *vm, struct errmsg *e)
+/*
+ * Refuses before the guest is paused: first by the worst case, then, if need be, by looking. What a
+ * guest changes between this look and the pause may still not fit: then the save fails.
+ */
+static int check_space(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const uint64_t tree = 4 * MIB;
+	struct vm *vm = sv->vm;
 
+	if (!sv->full)
+		return store_can_hold(s, gmem_save_size(vm) + tree, e);
 	if (store_can_hold(s, vm->config.memory + tree, e) == OK)
 		return OK;
 	return store_can_hold(s, nonzero_bytes(vm) + tree, e);
+}
+
+/* The snapshot that the machine's memory is watched against, if it is still there. */
+static bool base_is_there(struct vm *vm, struct store *s)
+{
+	static const uint8_t none[16];
+	struct errmsg ignored;
+	struct snap *sn;
+	bool same;
+
+	if (!gmem_watched(vm) || memcmp(vm->base_id, none, sizeof(none)) == 0 ||
+	    snap_open(s, vm->base_name, &sn, &ignored))
+		return false;
+	same = memcmp(snap_info(sn)->id, vm->base_id, sizeof(vm->base_id)) == 0;
+	snap_close(sn);
+	return same;
 }
 
 /* Which disks the machine writes directly, and what their epochs are now. */
@@ -122,12 +145,22 @@ static int begin_in_store(struct save *sv, struct store *s, const char *name, st
 	int err = snap_name_check(name, e);
 
 	engine_make_id(p.id);
+	sv->full = (sv->flags & SAVE_FULL) || !base_is_there(sv->vm, s);
+	p.parent_name = sv->full ? NULL : sv->vm->base_name;
 	if (!err)
 		err = look_up_disks(sv, s, e);
 	if (!err)
-		err = check_space(s, sv->vm, e);
+		err = check_space(sv, s, e);
 	if (!err)
 		err = snap_writer_begin(s, &p, &sv->writer, e);
+	if (!sv->full &&
+	    (err == ERR_RANGE || err == ERR_STATE)) { /* no child to be had of that one */
+		sv->full = true;
+		p.parent_name = NULL;
+		err = check_space(sv, s, e);
+		if (!err)
+			err = snap_writer_begin(s, &p, &sv->writer, e);
+	}
 	return err;
 }
 
@@ -140,8 +173,7 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 		return ERR_NOENT;
 	err = begin_in_store(sv, s, name, e);
 	if (!err) {
-		sv->total = sv->vm->config.memory;
-		err = gmem_save_begin(sv->vm, true, SAVE_SLOTS, e);
+		err = gmem_save_begin(sv->vm, sv->full, SAVE_SLOTS, e);
 		if (err)
 			snap_writer_abort(sv->writer);
 	}
@@ -182,6 +214,24 @@ static int write_tree(struct save *sv, struct errmsg *e)
 	return err;
 }
 
+/* Runs of pages that have changed. */
+static int write_pages(struct save *sv, const struct gmem_piece *p, struct errmsg *e)
+{
+	const uint8_t *data = p->data;
+	int err = OK;
+
+	for (unsigned i = 0, n; !err && i < GMEM_CHUNK_PAGES; i += n) {
+		bool changed = p->pages >> i & 1;
+
+		for (n = 1; i + n < GMEM_CHUNK_PAGES && (p->pages >> (i + n) & 1) == changed; n++)
+			;
+		if (changed)
+			err = snap_writer_ram(sv->writer, gpa_add(p->addr, i * PAGE_SIZE),
+			    data + (size_t)i * PAGE_SIZE, (uint64_t)n * PAGE_SIZE, e);
+	}
+	return err;
+}
+
 static int write_piece(struct save *sv, const struct gmem_piece *p, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
@@ -189,7 +239,8 @@ static int write_piece(struct save *sv, const struct gmem_piece *p, struct errms
 
 	if (!s)
 		return ERR_NOENT;
-	err = snap_writer_ram(sv->writer, p->addr, p->data, GMEM_CHUNK, e);
+	err = sv->full ? snap_writer_ram(sv->writer, p->addr, p->data, GMEM_CHUNK, e)
+		       : write_pages(sv, p, e);
 	engine_unlock();
 	return err;
 }
@@ -271,8 +322,10 @@ static int capture(struct save *sv, struct errmsg *e)
 		if (s)
 			engine_unlock();
 	}
-	if (!err)
+	if (!err) {
+		sv->total = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
 		gmem_save_arm(sv->vm, sv->still);
+	}
 	return err;
 }
 
@@ -347,6 +400,10 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	else
 		err = sv->still ? save_and_freeze(sv, out, e) : save_live(sv, out, e);
 	gmem_save_end(vm, !err);
+	if (!err) {
+		memcpy(vm->base_id, out->info.id, sizeof(vm->base_id));
+		str_copy(vm->base_name, sizeof(vm->base_name), out->info.name);
+	}
 	engine_release();
 	heap_free(sv->tree.buf);
 	return err;
