@@ -220,6 +220,34 @@ static int remove_orphans(
 	return err ? err : other;
 }
 
+/*
+ * The objects of a snapshot that has just gone from the catalog. Somebody may be reading them still
+ * (a machine that is restored on demand): then they go when the last reader closes them, or, after
+ * a power cut, at the next opening.
+ */
+static int let_go(
+    struct store *s, const struct snap_info *info, const bool orphan[2], struct errmsg *e)
+{
+	struct list *l;
+
+	if (!catalog_is_open(s, info->state_object))
+		return remove_orphans(s, info, orphan, e);
+	LIST_FOREACH(l, &s->open_snaps)
+	{
+		struct snap *sn = LIST_ENTRY(l, struct snap, link);
+
+		if (sn->info.state_object == info->state_object)
+			memcpy(sn->doomed, orphan, sizeof(sn->doomed));
+	}
+	return OK;
+}
+
+void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2])
+{
+	if ((doomed[0] || doomed[1]) && !catalog_is_open(s, info->state_object))
+		(void)remove_orphans(s, info, doomed, NULL);
+}
+
 int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
     const uint8_t *freeze, struct errmsg *e)
 {
@@ -238,8 +266,6 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 		return err;
 	if (replaces && !replace)
 		return err_set(e, ERR_EXIST, "snapshot '%s' exists already", info->name);
-	if (replaces && catalog_is_open(s, old.state_object))
-		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", info->name);
 	err = replaces ? unlink_snapshot(s, &key, &old, orphan, e) : OK;
 	if (!err)
 		err = store_object_link(s, info->state_object, e);
@@ -255,7 +281,7 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 	/* From here on the new one is whole; room that cannot be regained now is at the next
 	 * opening. */
 	if (!err)
-		(void)remove_orphans(s, &old, orphan, NULL);
+		(void)let_go(s, &old, orphan, NULL);
 	return err;
 }
 
@@ -273,14 +299,12 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 		return err_set(e, err, "snapshot '%s': not found", name);
 	if (err)
 		return err;
-	if (catalog_is_open(s, info.state_object))
-		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", name);
 	err = unlink_snapshot(s, &key, &info, orphan, e);
 	if (!err)
 		err = store_commit(s, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "snapshot '%s'", name);
-	err = remove_orphans(s, &info, orphan, e);
+	err = let_go(s, &info, orphan, e);
 	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name)
 		   : OK;
 }

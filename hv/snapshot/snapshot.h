@@ -148,7 +148,10 @@ int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint
 int snap_list(struct store *s,
     void (*fn)(void *ctx, const struct snap_info *info, const struct errmsg *why), void *ctx,
     struct errmsg *e) MUST_CHECK;
-/* ERR_NOENT; ERR_BUSY while it is open. Its RAM stays while other snapshots are based on it. */
+/*
+ * ERR_NOENT. One that is open (also one that gives way to another) can be read until it is closed;
+ * its RAM stays while other snapshots are based on it.
+ */
 int snap_delete(struct store *s, const char *name, struct errmsg *e) MUST_CHECK;
 /*
  * Makes a snapshot a full one, which needs no parent: in one step at the end, its RAM shared with
