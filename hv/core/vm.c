@@ -198,15 +198,16 @@ int vm_build(const struct vm_config *config, const struct cpu_model *model, stru
 	return OK;
 }
 
-void vm_publish(struct vm *vm)
+struct vm *vm_publish(struct vm *vm)
 {
 	struct vm *old = vm_find(vm->config.name);
 
-	if (old)
-		vm_destroy(old);
 	mutex_lock(&list_lock);
+	if (old)
+		list_remove(&old->link);
 	list_push_back(&all_vms, &vm->link);
 	mutex_unlock(&list_lock);
+	return old;
 }
 
 int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
@@ -218,7 +219,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
 	err = vm_build(config, NULL, out, e);
 	if (err)
 		return err_prefix(e, err, "vm '%s'", config->name);
-	vm_publish(*out);
+	(void)vm_publish(*out);
 	return OK;
 }
 

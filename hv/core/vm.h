@@ -158,8 +158,9 @@ int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
 /* The same with a CPU model that a snapshot brought, and not yet in the list of VMs. */
 int vm_build(const struct vm_config *config, const struct cpu_model *model, struct vm **out,
     struct errmsg *e) MUST_CHECK;
-/* Puts a built machine into the list; replaces and destroys the one of that name, if any. */
-void vm_publish(struct vm *vm);
+/* Puts a built machine into the list. Returns the one of that name that it has replaced there,
+ * which the caller destroys, or NULL. */
+struct vm *vm_publish(struct vm *vm);
 /* Power-on: reset, boot payload, run. From stopped or frozen. */
 int vm_start(struct vm *vm, struct errmsg *e) MUST_CHECK;
 int vm_pause(struct vm *vm, struct errmsg *e) MUST_CHECK;
