@@ -12,6 +12,7 @@
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/snapshot.h"
+#include "tools/amber-snap/core.h"
 #include "tools/amber-snap/image.h"
 #include "tools/amber-snap/print.h"
 
@@ -21,7 +22,7 @@ struct call {
 	unsigned nargs;
 	const char *as;
 	uint64_t offset;
-	bool json, yes, bare, dtb, replace;
+	bool json, yes, bare, dtb, replace, paging;
 	struct image image;
 	struct store *store;
 	struct errmsg e;
@@ -439,6 +440,33 @@ static int run_format(struct call *c)
 	return err ? err : done(c, "%s: formatted", c->image_path);
 }
 
+/* --- core ---------------------------------------------------------------------------- */
+
+static int run_core(struct call *c)
+{
+	struct core_result r;
+	struct snap *sn;
+	int err = snap_open(c->store, c->args[0], &sn, &c->e);
+
+	if (err)
+		return err;
+	err = core_write(sn, c->args[1], c->paging, show_progress, c, &r, &c->e);
+	if (!err && c->json) {
+		printf("{\"ok\":true,\"vcpus\":%u,\"memory_bytes\":%llu,\"mappings\":%u,"
+		       "\"cut\":%s}\n",
+		    r.vcpus, (unsigned long long)snap_info(sn)->memory, r.mappings,
+		    r.cut ? "true" : "false");
+	} else if (!err) {
+		printf("%s: %u vCPUs, %llu MiB", c->args[1], r.vcpus,
+		    (unsigned long long)(snap_info(sn)->memory / MIB));
+		if (c->paging)
+			printf(", %u mappings%s", r.mappings, r.cut ? "; more did not fit" : "");
+		putchar('\n');
+	}
+	snap_close(sn);
+	return err;
+}
+
 /* --- the command line ---------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -450,6 +478,8 @@ static const struct command commands[] = {
     {"export", 2, 2, IMAGE_READ, run_export, "NAME FILE", "copies a snapshot into a new file"},
     {"import", 1, 1, IMAGE_WRITE, run_import, "FILE [--as NAME] [--replace]",
 	"copies an exported snapshot into the store"},
+    {"core", 2, 2, IMAGE_READ, run_core, "NAME FILE [--paging]",
+	"an ELF core file for gdb and crash; --paging: with virtual addresses"},
     {"delete", 1, 1, IMAGE_WRITE, run_delete, "NAME", "deletes a snapshot"},
     {"check", 0, 0, IMAGE_READ, run_check, "", "checks all records and reference counts"},
     {"format", 0, 0, IMAGE_WRITE, run_format, "[--yes] [--bare]",
@@ -494,6 +524,7 @@ static void parse_option(struct call *c, char **argv, int *i)
 	    {"--bare", offsetof(struct call, bare)},
 	    {"--dtb", offsetof(struct call, dtb)},
 	    {"--replace", offsetof(struct call, replace)},
+	    {"--paging", offsetof(struct call, paging)},
 	};
 	const char *o = argv[*i];
 
