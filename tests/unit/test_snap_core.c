@@ -193,8 +193,8 @@ static void test_paging(void **state)
 	    "0xffffffff81200000 0x0000000000006000 0x002000\n"
 	    "0xffffffff81202000 0x0000000000009000 0x001000\n");
 	/* a table that was reached once is not read again: it ends, and within the bound */
-	expect("timeout 20 $TOOL store core mess m --paging", 0,
-	    "60000 mappings; more did not fit");
+	expect(
+	    "timeout 20 $TOOL store core mess m --paging", 0, "60000 mappings; more did not fit");
 	expect("readelf -hW m", 0, "Number of program headers:         60002");
 }
 
