@@ -182,13 +182,13 @@ def case_frames():
     refused(other[:HEADER] + data[HEADER:], KINDS["k"], "header of another file")
 
 
-def frames_of(content, size, flags=1):
-    """A file that is right but for its content."""
+def frames_of(content, size, flags=1, last=b"\3"):
+    """A file that is right but for its content, or the last frame's tag."""
     header = reseal(struct.pack("<8sIIQ", b"AMBRPORT", 1, flags, size).ljust(HEADER, b"\0"))
     out, crc = [header], crc32c(0, header[:124])
     pieces = [content[i:i + FRAME] for i in range(0, len(content), FRAME)] or [b""]
     for i, piece in enumerate(pieces):
-        piece += b"\3" if i == len(pieces) - 1 else b"\0"
+        piece += last if i == len(pieces) - 1 else b"\0"
         crc = crc32c(crc, piece)
         out.append(piece + struct.pack("<I", crc))
     return b"".join(out)
@@ -211,6 +211,10 @@ def case_content():
     refused(frames_of(packed + packed, size), [], "twice", "goes on behind its content")
     refused(frames_of(b"not zstd at all", size), [], "not compressed")
     refused(frames_of(b"", size), [], "empty", "less content than its header says")
+    whole = open("plain", "rb").read()
+    whole = whole.ljust(-(-len(whole) // FRAME) * FRAME, b"\0")
+    refused(frames_of(whole, len(whole), 0, b"\0"), [], "all there, but no last frame", "truncated")
+    refused(frames_of(whole, len(whole), 0, b"\2"), [], "unknown tag", "damaged: frame")
     # a gigabyte in a few kilobytes, and a window that wants 128 MiB
     refused(frames_of(zstd(bytes(1 << 30)), size), [], "bomb", "more content")
     refused(frames_of(zstd(os.urandom(1 << 20) * 4, "--long=27"), 4 << 20), [], "window",

@@ -13,6 +13,7 @@
 #include "hv/mm/mm.h"
 #include "hv/snapshot/snapshot.h"
 #include "tools/amber-snap/core.h"
+#include "tools/amber-snap/diff.h"
 #include "tools/amber-snap/image.h"
 #include "tools/amber-snap/print.h"
 #include "tools/amber-snap/seal.h"
@@ -536,6 +537,48 @@ static int run_core(struct call *c)
 	return err;
 }
 
+/* --- diff ---------------------------------------------------------------------------- */
+
+static void diff_end(const struct call *c, const struct diff_totals *t, int err)
+{
+	bool same = !t->registers && !t->properties && !t->pages;
+
+	if (c->json && err) { /* one line with one "ok" all the same */
+		printf("],\"ok\":false,\"error\":");
+		print_json_string(stdout, c->e.text);
+		puts("}");
+		exit(1);
+	}
+	if (c->json)
+		printf("],\"pages\":%llu,\"same\":%s,\"ok\":true}\n", (unsigned long long)t->pages,
+		    same ? "true" : "false");
+	else if (!err && same)
+		puts("no difference");
+	else if (!err)
+		printf("%llu registers, %llu properties, %llu pages in %llu ranges differ\n",
+		    (unsigned long long)t->registers, (unsigned long long)t->properties,
+		    (unsigned long long)t->pages, (unsigned long long)t->ranges);
+}
+
+static int run_diff(struct call *c)
+{
+	struct snap *a, *b = NULL;
+	struct diff_totals t;
+	bool begun = false;
+	int err = snap_open(c->store, c->args[0], &a, &c->e);
+
+	if (err)
+		return err;
+	err = snap_open(c->store, c->args[1], &b, &c->e);
+	if (!err)
+		err = diff_print(stdout, a, b, c->json, &t, &begun, &c->e);
+	if (begun)
+		diff_end(c, &t, err);
+	snap_close(a);
+	snap_close(b);
+	return err;
+}
+
 /* --- the command line ---------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -551,6 +594,8 @@ static const struct command commands[] = {
     {"keygen", 1, 1, IMAGE_READ, run_keygen, "FILE", "makes a key (without IMAGE)"},
     {"core", 2, 2, IMAGE_READ, run_core, "NAME FILE [--paging]",
 	"a core file for gdb and crash; --paging: by virtual address"},
+    {"diff", 2, 2, IMAGE_READ, run_diff, "NAME NAME",
+	"registers, properties and memory that differ"},
     {"delete", 1, 1, IMAGE_WRITE, run_delete, "NAME", "deletes a snapshot"},
     {"check", 0, 0, IMAGE_READ, run_check, "", "checks all records and reference counts"},
     {"format", 0, 0, IMAGE_WRITE, run_format, "[--yes] [--bare]",
