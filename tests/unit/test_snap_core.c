@@ -24,7 +24,19 @@ enum { BLOCKS = 4096, P = 1, PS = 0x80, LOW = 64 << 10, MESS = 4 << 20 };
 
 static uint8_t low[LOW], mess[MESS];
 
-static void put_vcpu(struct state_writer *w, const char *name, uint64_t rip, bool paging)
+enum paging { OFF, LEVELS4, PAE, BITS32 };
+
+static void set_paging(struct vcpu_state *s, enum paging paging)
+{
+	s->cr0 |= CR0_PE | (paging ? CR0_PG : 0);
+	s->cr3 = paging == BITS32 ? 0xd000 : 0x2000;
+	s->cr4 = paging == BITS32 ? CR4_PSE : CR4_PAE;
+	s->efer = paging == PAE || paging == BITS32 ? 0 : EFER_LME | EFER_LMA;
+	s->pdpte[1] = 0xb000; /* not present */
+	s->pdpte[3] = 0xb000 | P;
+}
+
+static void put_vcpu(struct state_writer *w, const char *name, uint64_t rip, enum paging paging)
 {
 	struct vcpu_state *s = heap_zalloc(sizeof(*s));
 
@@ -34,11 +46,8 @@ static void put_vcpu(struct state_writer *w, const char *name, uint64_t rip, boo
 	s->gpr[GPR_R15] = 0x15;
 	s->gpr[GPR_RSP] = 0xffffffff81200010;
 	s->rip = rip;
-	s->cr0 |= CR0_PE | (paging ? CR0_PG : 0);
 	s->cr2 = 0xc2c2;
-	s->cr3 = 0x2000;
-	s->cr4 = CR4_PAE;
-	s->efer = EFER_LME | EFER_LMA;
+	set_paging(s, paging);
 	s->idtr.base = 0xfffffe0000000000;
 	s->seg[SEG_GS].base = 0xffff888000001000;
 	sw_begin(w, name);
@@ -53,8 +62,8 @@ struct piece {
 	uint64_t len;
 };
 
-static void save(struct store *s, const char *name, uint64_t memory, unsigned vcpus, bool paging,
-    const struct piece *ram, unsigned n)
+static void save(struct store *s, const char *name, uint64_t memory, unsigned vcpus,
+    enum paging paging, const struct piece *ram, unsigned n)
 {
 	struct snap_params p = {.name = name, .vm = "web", .memory = memory};
 	struct state_writer w;
@@ -68,7 +77,7 @@ static void save(struct store *s, const char *name, uint64_t memory, unsigned vc
 	if (vcpus > 0)
 		put_vcpu(&w, "vcpu0", KERNEL_RIP, paging);
 	if (vcpus > 1)
-		put_vcpu(&w, "vcpu1", SECOND_RIP, false);
+		put_vcpu(&w, "vcpu1", SECOND_RIP, OFF);
 	sw_end(&w);
 	assert_int_equal(sw_encode(&w, &fdt, &size, NULL), OK);
 	heap_free(w.buf);
@@ -104,6 +113,19 @@ static void make_tables(void)
 	memcpy(low + 0x6010, "guest memory", 13);
 }
 
+/* The other two modes: large and small pages, and memory above 4 GiB. */
+static void make_old_tables(void)
+{
+	put_le64(TABLE(low + 0xb000, 0), 0x200000 | PS | P);
+	put_le64(TABLE(low + 0xb000, 1), 0x100000000 | PS | P);
+	put_le64(TABLE(low + 0xb000, 2), 0xc000 | P);
+	put_le64(TABLE(low + 0xc000, 511), 0x6000 | P);
+	put_le32(low + 0xd000 + 768 * 4, 0x400000 | PS | P);
+	put_le32(low + 0xd000 + 769 * 4, 0xe000 | P);
+	put_le32(low + 0xd000 + 770 * 4, BIT(13) | PS | P); /* 4 MiB at 4 GiB: 2 are RAM */
+	put_le32(low + 0xe000 + 1023 * 4, 0x6000 | P);
+}
+
 /* Every page is a table, full of entries that lead to any other. */
 static void make_mess(void)
 {
@@ -125,16 +147,19 @@ static int setup(void **state)
 	if (!mkdtemp(dir))
 		return 1;
 	make_tables();
+	make_old_tables();
 	make_mess();
 	memcpy(high + 4096, "high memory", 12);
 	mem_disk_init(&d, BLOCKS, false);
 	assert_int_equal(store_format(&d.io, (const uint8_t *)"store of a tool.", &e), OK);
 	assert_int_equal(store_open(&d.io, true, &s, &e), OK);
-	save(s, "good", MEMORY, 2, true, ram, 2);
-	save(s, "mess", MESS, 1, true, mess_ram, 1);
-	save(s, "off", MEMORY, 2, false, ram, 2);
-	save(s, "outside", MEMMAP_LOW_RAM_MAX, 1, true, ram, 2);
-	save(s, "headless", MEMORY, 0, true, ram, 2);
+	save(s, "good", MEMORY, 2, LEVELS4, ram, 2);
+	save(s, "mess", MESS, 1, LEVELS4, mess_ram, 1);
+	save(s, "off", MEMORY, 2, OFF, ram, 2);
+	save(s, "outside", MEMMAP_LOW_RAM_MAX, 1, LEVELS4, ram, 2);
+	save(s, "headless", MEMORY, 0, LEVELS4, ram, 2);
+	save(s, "pae", MEMORY, 1, PAE, ram, 2);
+	save(s, "bits32", MEMORY, 1, BITS32, ram, 2);
 	store_close(s);
 	write_file("store", d.data, (size_t)BLOCKS * STORE_BLOCK, 0, "w");
 	mem_disk_free(&d);
@@ -192,6 +217,18 @@ static void test_paging(void **state)
 	    "0xffffffff81000000 0x0000000000200000 0x200000\n"
 	    "0xffffffff81200000 0x0000000000006000 0x002000\n"
 	    "0xffffffff81202000 0x0000000000009000 0x001000\n");
+	expect("amber-snap store core pae pp --paging && "
+	       "readelf -lW pp | awk '$1 == \"LOAD\" && $3 ~ /^0x0/ {print $3, $4, $5}'",
+	    0,
+	    "3 mappings\n0x00000000c0000000 0x0000000000200000 0x200000\n"
+	    "0x00000000c0200000 0x0000000100000000 0x200000\n"
+	    "0x00000000c05ff000 0x0000000000006000 0x001000\n");
+	expect("amber-snap store core bits32 p32 --paging && "
+	       "readelf -lW p32 | awk '$1 == \"LOAD\" && $3 ~ /^0x0/ {print $3, $4, $5}'",
+	    0,
+	    "3 mappings\n0x00000000c0000000 0x0000000000400000 0x400000\n"
+	    "0x00000000c07ff000 0x0000000000006000 0x001000\n"
+	    "0x00000000c0800000 0x0000000100000000 0x200000\n");
 	/* a table that was reached once is not read again: it ends, and within the bound */
 	expect(
 	    "timeout 20 $TOOL store core mess m --paging", 0, "60000 mappings; more did not fit");

@@ -112,6 +112,8 @@ static void test_refusals(void **state)
 	       "printf X | dd of=bad bs=1 seek=$at conv=notrunc status=none\n"
 	       "amber-snap bad export big x --compress; s=$?; test ! -e x && exit $s",
 	    1, "checksum wrong");
+	expect("amber-snap z list", 1, "error: z: a portable file: only 'import'");
+	expect("amber-snap z format --yes", 1, "error: z: a portable file");
 	expect("amber-snap target import z --as 'a b'", 1, "letters, digits");
 }
 

@@ -718,6 +718,9 @@ static int run(struct call *c, const struct command *cmd)
 
 	if (cmd->run == run_keygen)
 		return run_keygen(c);
+	if (seal_is(c->image_path))
+		return err_set(&c->e, ERR_UNSUPPORTED,
+		    "%s: a portable file: only 'import' into a store reads it", c->image_path);
 	err = image_open(&c->image, c->image_path, cmd->mode, c->offset, format && c->bare, &c->e);
 	if (err)
 		return err;
