@@ -243,6 +243,34 @@ def test_random_moments(ctx):
         m.poweroff()
 
 
+def check_core(ctx, image, symbols):
+    """gdb reads the frozen kernel's memory by the addresses that the kernel itself has told."""
+    core = ctx.folder / "s1.core"
+    said = run([SNAP, image.path, "core", "s1", core, "--paging"])
+    check("2 vCPUs, 256 MiB" in said and "did not fit" not in said, f"core: {said}")
+    text = run(["gdb", "-nx", "-batch", "-ex", f"x/s 0x{symbols['linux_banner']}", "-ex",
+                f"x/i 0x{symbols['entry_SYSCALL_64']}", "-ex", "info threads", "-ex", "x/i $rip",
+                "-c", core])
+    check(':\t"Linux version 6.' in text, f"gdb finds no banner: {text}")
+    check("swapgs" in text, f"gdb finds no system call entry: {text}")
+    check("LWP 2" in text and "Cannot access" not in text, f"gdb: {text}")
+
+
+def check_sealed(ctx, image):
+    """What was compressed and encrypted is the same again; another moment is not."""
+    key, sealed = ctx.folder / "key", ctx.folder / "s1.portable"
+    run([SNAP, "keygen", key])
+    run([SNAP, image.path, "export", "s1", sealed, "--compress", "--encrypt", "--key-file", key])
+    run([SNAP, image.path, "import", sealed, "--as", "s3", "--key-file", key])
+    check(run([SNAP, image.path, "diff", "s1", "s3"]) == "no difference\n", "s1 and s3 differ")
+    changed = json.loads(run([SNAP, "--json", image.path, "diff", "s0", "s1"]))
+    check(not changed["same"] and changed["pages"] > 0 and changed["registers"],
+          f"s0 and s1 do not differ: {changed}")
+    check("clock" in [p["node"] for p in changed["properties"]], "the clock stood still")
+    run([SNAP, image.path, "delete", "s0"])
+    run([SNAP, image.path, "delete", "s3"])
+
+
 @needs("disk")
 def test_amber_snap(ctx):
     """The host tool lists, shows, exports, imports and deletes; dtc loses nothing of the tree."""
@@ -250,8 +278,12 @@ def test_amber_snap(ctx):
     with Machine(image, ctx.platform) as m:
         m.prompt()
         m.guest_ready("debian")
+        symbols = m.shell("grep -wE 'linux_banner|entry_SYSCALL_64' /proc/kallsyms")
         m.detach()
+        m.ok("snapshot save debian s0", 300)
         save_and_power_off(m)
+    check_core(ctx, image, dict(line.split()[::2][::-1] for line in symbols.splitlines()))
+    check_sealed(ctx, image)
     check("s1" in run([SNAP, image.path, "list"]), "list does not show s1")
     dts, dtb, raw = (ctx.folder / n for n in ("s1.dts", "s1.dtb", "raw.dtb"))
     dts.write_text(run([SNAP, image.path, "show", "s1"]))
