@@ -453,6 +453,7 @@ static void test_deleting(void **state)
 	struct piece p[4] = {
 	    {0, STORE_CHUNK}, {STORE_CHUNK, 0x1000}, {0x30000, 0x8000}, {0x50000, 0}};
 	uint64_t empty = free_blocks(), one;
+	struct snap_writer *w;
 
 	for (size_t i = 0; i < RAM; i++)
 		ram0[i] = (uint8_t)below(256);
@@ -472,6 +473,15 @@ static void test_deleting(void **state)
 	compare("c", ram1, 3);
 	assert_true(free_blocks() < one);
 	assert_int_equal(snap_delete(s, "c", &e), OK);
+	check();
+	assert_int_equal(free_blocks(), empty);
+	/* what is based on a deleted one is the last that needs it, also if it never gets ready */
+	assert_int_equal(save_full("a", false, 1, ram0), OK);
+	assert_int_equal(begin(&w, "b", "a", false, 2), OK);
+	assert_int_equal(put(w, ram1, p, 3), OK);
+	assert_int_equal(snap_delete(s, "a", &e), OK);
+	assert_true(free_blocks() < one);
+	snap_writer_abort(w);
 	check();
 	assert_int_equal(free_blocks(), empty);
 }
