@@ -105,6 +105,9 @@ static int check_parent(struct check *c, struct errmsg *e)
 		err = object_is_orphan(c->s, c->info.parent, &orphan, e);
 	if (err)
 		return err;
+	if (c->info.kind == KIND_STATE)
+		return err_set(e, ERR_CORRUPT, "object %llu: has a parent, being a state tree",
+		    (unsigned long long)c->object);
 	if (!(c->s->incompat & SBI_PARENTS))
 		return err_set(e, ERR_CORRUPT, "object %llu: has a parent, in a store without",
 		    (unsigned long long)c->object);

@@ -260,7 +260,7 @@ static void expect_fault(const char *text)
 
 static void test_check_finds(void **state)
 {
-	uint64_t base = object(KIND_RAM, 0), tree = object(KIND_STATE, 0), id;
+	uint64_t base = object(KIND_RAM, 0), tree = object(KIND_STATE, 0), id, other;
 	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, base};
 
 	id = object(KIND_RAM, base); /* an orphan, as if being written: its link counts */
@@ -289,6 +289,11 @@ static void test_check_finds(void **state)
 	lie(base, 0, 0);
 	assert_int_equal(check(NULL), OK);
 
+	other = object(KIND_STATE, 0);
+	lie(other, tree, 0);
+	expect_fault("has a parent, being a state tree");
+	lie(other, 0, 0);
+	assert_int_equal(check(NULL), OK);
 	assert_int_equal(tree_insert(s, &okey, NULL, 0, &e), OK);
 	assert_int_equal(store_commit(s, &e), OK);
 	expect_fault("not complete");
