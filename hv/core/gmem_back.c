@@ -201,8 +201,8 @@ int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame)
 {
 	struct gmem *m = vm->gmem;
 	gpa_t addr = gmem_chunk_addr(m, chunk);
-	int err = npt_map(&vm->npt, addr, frame, GMEM_CHUNK,
-	    RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
+	int err =
+	    npt_map(&vm->npt, addr, frame, GMEM_CHUNK, RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
 
 	if (err)
 		npt_unmap(&vm->npt, addr, GMEM_CHUNK);

@@ -103,8 +103,8 @@ static inline void gmem_note_written(struct gmem *m, uint64_t chunk, uint64_t of
 		__atomic_fetch_or(&m->written[chunk], mask, __ATOMIC_SEQ_CST);
 }
 
-/* gmem_back.c: counts chunks as taken (and not promised any more); promises, or takes back, the rest.
- * Lock held. */
+/* gmem_back.c: counts chunks as taken (and not promised any more); promises, or takes back, the
+ * rest. Lock held. */
 void gmem_account_backed(struct gmem *m, uint64_t chunks);
 void gmem_account_promise(struct gmem *m, bool promised);
 /* Maps a frame, not yet writable if somebody watches, and notes it. Lock held. OK or ERR_NOMEM. */

@@ -51,7 +51,8 @@ void vcpu_flush_all(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
-	/* A CPU that was in the guest has left it when it has answered, and looks at the request. */
+	/* A CPU that was in the guest has left it when it has answered, and looks at the request.
+	 */
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
 		int cpu = __atomic_load_n(&vm->vcpus[i]->running_on, __ATOMIC_SEQ_CST);
 
