@@ -65,6 +65,11 @@ void gmem_destroy(struct vm *vm);
  * way; every vCPU is told to flush. */
 void gmem_reset(struct vm *vm);
 
+/* Promises host memory for what has none, if it is not promised; and takes the promise back: then
+ * the machine takes what there is, and is paused if there is none. */
+int gmem_promise(struct vm *vm, struct errmsg *e) MUST_CHECK;
+void gmem_unpromise(struct vm *vm);
+
 /* A contiguous piece of guest-physical RAM. */
 struct gmem_range {
 	uint64_t start, size;

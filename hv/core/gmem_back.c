@@ -19,17 +19,6 @@ void gmem_account_backed(struct gmem *m, uint64_t chunks)
 		__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
 }
 
-void gmem_account_promise(struct gmem *m, bool promised)
-{
-	uint64_t rest = m->nchunks - m->backed;
-
-	if (m->promised && !promised)
-		__atomic_fetch_sub(&all_promised, rest, __ATOMIC_RELAXED);
-	if (!m->promised && promised)
-		__atomic_fetch_add(&all_promised, rest, __ATOMIC_RELAXED);
-	m->promised = promised;
-}
-
 static void unaccount(struct gmem *m)
 {
 	__atomic_fetch_sub(&all_backed, m->backed, __ATOMIC_RELAXED);
@@ -54,22 +43,48 @@ void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
 
 /* --- making and unmaking ------------------------------------------------------------- */
 
-/* Host memory that is neither taken nor promised must do for it. */
+/* Host memory that is neither taken nor promised must do for it. Lock held, or nobody else knows m. */
 static int promise(struct gmem *m, struct errmsg *e)
 {
-	uint64_t all = __atomic_add_fetch(&all_promised, m->nchunks, __ATOMIC_SEQ_CST)
-		       << CHUNK_ORDER;
-	uint64_t free = frames_free_count(), mine = m->nchunks << CHUNK_ORDER;
+	uint64_t rest = m->nchunks - m->backed, mine = rest << CHUNK_ORDER;
+	uint64_t free = frames_free_count(), all;
 
+	if (m->promised)
+		return OK;
+	all = __atomic_add_fetch(&all_promised, rest, __ATOMIC_SEQ_CST) << CHUNK_ORDER;
 	m->promised = true;
 	if (all <= free)
 		return OK;
 	m->promised = false;
-	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&all_promised, rest, __ATOMIC_SEQ_CST);
 	all -= mine;
 	return err_set(e, ERR_NOMEM, "%llu MiB of guest memory wanted, %llu MiB free",
 	    (unsigned long long)(mine * PAGE_SIZE / MIB),
 	    (unsigned long long)((free - MIN(free, all)) * PAGE_SIZE / MIB));
+}
+
+int gmem_promise(struct vm *vm, struct errmsg *e)
+{
+	int err;
+
+	mutex_lock(&vm->gmem->lock);
+	err = promise(vm->gmem, e);
+	mutex_unlock(&vm->gmem->lock);
+	return err;
+}
+
+static void unpromise(struct gmem *m)
+{
+	if (m->promised)
+		__atomic_fetch_sub(&all_promised, m->nchunks - m->backed, __ATOMIC_RELAXED);
+	m->promised = false;
+}
+
+void gmem_unpromise(struct vm *vm)
+{
+	mutex_lock(&vm->gmem->lock);
+	unpromise(vm->gmem);
+	mutex_unlock(&vm->gmem->lock);
 }
 
 static int make_tables(struct gmem *m)
@@ -147,7 +162,7 @@ void gmem_destroy(struct vm *vm)
 	gmem_track_destroy(m);
 	free_frames(m);
 	release_source(vm); /* last: shared frames are its */
-	gmem_account_promise(m, false);
+	unpromise(m);
 	free_tables(m);
 	vm->gmem = NULL;
 }

@@ -97,3 +97,35 @@ def test_rewind(ctx):
                 go_on(m)
                 quiet(m)
         m.poweroff()
+
+
+def test_clones(ctx):
+    """Machines made of one snapshot share its memory, and none sees what another writes."""
+    count = 10 if ctx.platform.slow == 1 else 3
+    names = [f"web-{n + 1}" for n in range(count)]
+    with Machine(pages_image(ctx, memory=64, pages=16), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages golden --poweroff", 120)
+        before = m.ok("host memory")["used_bytes"]
+        check(m.ok(f"vm clone golden web --count={count} --paused", 120)["made"] == count, "too few")
+        m.until(lambda: m.cmd("log").count("all of its memory is there") >= count, 60, "no memory")
+        each = (m.ok("host memory")["used_bytes"] - before - (17 << 20)) / count
+        check(each < 1 << 20, f"a clone that has not run takes {each} bytes")
+        m.fails("vm clone golden web --count=2", "vm 'web-1' exists already")
+        for name in names:
+            m.ok(f"vm resume {name}")
+        for name in names:
+            quiet(m, name)
+        m.ok(f"snapshot save {names[0]} other", 120)  # what it does not share is all that is new
+        m.ok("snapshot delete golden --yes")  # they do not need it any more
+        for name in names:
+            go_on(m, name)
+            quiet(m, name)
+            m.ok(f"vm destroy {name} --yes")
+        m.ok("snapshot restore other --yes", 120)
+        quiet(m, names[0])
+        m.ok(f"vm destroy {names[0]} --yes")
+        after = m.ok("host memory")["used_bytes"]
+        check(after <= before + (1 << 20), f"{after - before} bytes were not given back")
+        m.poweroff()
