@@ -124,6 +124,7 @@ def test_clones(ctx):
             quiet(m, name)
             m.ok(f"vm destroy {name} --yes")
         m.ok("snapshot restore other --yes", 120)
+        go_on(m, names[0])
         quiet(m, names[0])
         m.ok(f"vm destroy {names[0]} --yes")
         after = m.ok("host memory")["used_bytes"]
