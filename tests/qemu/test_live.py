@@ -66,6 +66,29 @@ def test_live_save(ctx):
         m.poweroff()
 
 
+def test_live_cancel(ctx):
+    """A save that is cancelled leaves guest and store as they were; the next one misses nothing."""
+    with Machine(pages_image(ctx), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages base --buffer=64", 120)  # one copy at a time: the guest waits often
+        room = m.json("store info") if "store info" in m.cmd("help") else None
+        for n in range(3):
+            m.send("snapshot save pages lost\r\x03")
+            m.expect(r"cancelled", 60)
+            m.prompt()
+        check([s["name"] for s in m.json("snapshot list")["snapshots"]] == ["base"], "it is there")
+        if room:
+            check(m.json("store info") == room, "the store has changed")
+        m.ok("snapshot save pages next", 120)
+        now = quiet(m)
+        m.ok("snapshot restore next --yes --eager", 120)
+        check(quiet(m) <= now, "ahead of what was saved")
+        m.ok("snapshot restore base --yes", 120)
+        quiet(m)
+        m.poweroff()
+
+
 def test_rewind(ctx):
     """Thrown back to its mark again and again, a machine goes on from there, and saves see it."""
     with Machine(pages_image(ctx), ctx.platform) as m:
