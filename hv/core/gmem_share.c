@@ -43,7 +43,7 @@ int gmem_unshare(struct vm *vm, uint64_t chunk)
 
 	if (!m->shared || !bitmap_test(m->shared, chunk))
 		return OK;
-	h = frames_alloc(CHUNK_ORDER);
+	h = gmem_frame_alloc();
 	if (!h.a)
 		return ERR_NOMEM;
 	memcpy(phys_to_virt(h), old, GMEM_CHUNK);

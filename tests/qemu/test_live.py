@@ -2,7 +2,7 @@
 """Snapshots of machines that go on running while they are saved."""
 import re
 
-from amber import BUILD, Image, Machine, check, compile_manifest
+from amber import BUILD, Image, Machine, check, compile_manifest, needs
 
 
 def manifest(ctx, name="pages", memory=64, pages=32):
@@ -152,4 +152,32 @@ def test_clones(ctx):
         m.ok(f"vm destroy {names[0]} --yes")
         after = m.ok("host memory")["used_bytes"]
         check(after <= before + (1 << 20), f"{after - before} bytes were not given back")
+        m.poweroff()
+
+
+@needs("drive bus")
+def test_no_memory(ctx):
+    """Clones that want more memory than there is are paused, and go on when there is some."""
+    with Machine(pages_image(ctx, memory=256, pages=128), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages golden --poweroff", 300)
+        m.ok("vm clone golden web --count=10", 120)
+        names = [f"web-{n + 1}" for n in range(10)]
+
+        def states():
+            return {n: m.vm(n) for n in names}
+
+        m.until(lambda: any(v["state"] == "paused" for v in states().values()), 120,
+                "there is memory enough")
+        m.until(lambda: all(v["state"] == "paused" for v in states().values()), 120,
+                "some need no more")  # each of them wants to write all that it has
+        check(all(v["disposition"] == "no-memory" for v in states().values()), states())
+        for name in names[2:]:
+            m.ok(f"vm destroy {name} --yes")
+        for name in names[:2]:
+            m.ok(f"vm resume {name}")
+        for name in names[:2]:
+            quiet(m, name)
+            check(m.vm(name)["disposition"] == "none", m.vm(name))
         m.poweroff()
