@@ -66,6 +66,20 @@ def test_live_save(ctx):
         m.poweroff()
 
 
+@needs("drive bus")
+def test_live_high(ctx):
+    """The same with memory on both sides of the hole below 4 GiB."""
+    with Machine(pages_image(ctx, memory=3072 + 32, pages="16,high"), ctx.platform, mem=8192) as m:
+        m.prompt()
+        start(m)
+        for n in range(3):
+            m.ok(f"snapshot save pages high{n}", 300)
+        for n, how in ((1, ""), (0, "--eager"), (2, "")):
+            m.ok(f"snapshot restore high{n} --yes {how}", 300)
+            quiet(m)
+        m.poweroff()
+
+
 def test_live_cancel(ctx):
     """A save that is cancelled leaves guest and store as they were; the next one misses nothing."""
     with Machine(pages_image(ctx), ctx.platform) as m:
