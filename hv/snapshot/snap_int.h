@@ -26,7 +26,7 @@ int catalog_find(struct store *s, const char *name, struct store_key *key, struc
  */
 int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
     const uint8_t *freeze, struct errmsg *e);
-/* One disk record of a state object. */
+/* One disk record of a state object; takes a link on the layer that it names. */
 int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
     struct errmsg *e);
 

@@ -388,6 +388,26 @@ int map_alloc(struct store *s, uint64_t *goal, uint32_t want, uint64_t *block, u
 	return err_set(e, ERR_NOSPACE, "store: full");
 }
 
+/* --- sharing ------------------------------------------------------------------------- */
+
+int map_ref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e)
+{
+	uint64_t group = (block - STORE_HEAD_BLOCKS) / MAP_LEAF_COUNTS;
+	uint32_t at = (uint32_t)(block - map_group_first(group));
+	struct node *leaf;
+	int err = map_prepare_unref(s, block, count, e);
+
+	if (!err)
+		err = map_leaf_dirty(s, group, &leaf, e);
+	for (uint32_t i = at; !err && i < at + count; i++)
+		if (get_le16(count_at(leaf, i)) == MAP_COUNT_MAX)
+			err = err_set(e, ERR_FULL, "store: block %llu: too many references",
+			    (unsigned long long)block + i - at);
+	for (uint32_t i = at; !err && i < at + count; i++)
+		put_le16(count_at(leaf, i), (uint16_t)(get_le16(count_at(leaf, i)) + 1));
+	return err;
+}
+
 /* --- releasing ----------------------------------------------------------------------- */
 
 int map_prepare_unref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e)
