@@ -132,6 +132,15 @@ void devices_quiesce(struct vm *vm)
 	d->model->quiesce(d);
 }
 
+void devices_drain(struct vm *vm)
+{
+	struct device *d;
+
+	FOREACH_DEVICE(vm, d)
+	if (d->model->drain)
+		d->model->drain(d);
+}
+
 void devices_resume(struct vm *vm)
 {
 	struct device *d;

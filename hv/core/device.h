@@ -6,7 +6,7 @@
  *
  * Everything that a snapshot carries lies in one plain struct, described by one
  * table (hv/lib/state.h). Save, check and load are derived from it by the core:
- *   save:  quiesce; the struct is copied; encoded later
+ *   save:  quiesce, and drain if the save ends the guest; the struct is copied; encoded later
  *   check: decoded into a scratch struct with per-field maxima, then model->check
  *   load:  the scratch struct is copied over the state, then model->loaded
  * so a model cannot save what it does not load, or load what it did not check.
@@ -44,9 +44,14 @@ struct device_model {
 	void (*destroy)(struct device *dev);
 	/* Power-on state; vCPUs are parked. */
 	void (*reset)(struct device *dev);
-	/* vCPUs are parked: finish or record requests in flight, fold running counters into the
-	 * state. May wait. */
+	/* vCPUs are parked: from the return until drain or resume neither the state nor what the
+	 * guest sees of the device changes. Requests that the host is at work on are recorded, not
+	 * waited for (I7); running counters are folded into the state. */
 	void (*quiesce)(struct device *dev);
+	/* After quiesce: waits until the host is done with every request, and records that. Nothing
+	 * of the device uses guest memory from then on. Optional: for models whose requests
+	 * outlive quiesce. */
+	void (*drain)(struct device *dev);
 	/* Before vCPUs run again, after a pause or a restore: re-arm timers, kick queues,
 	 * re-evaluate lines. */
 	void (*resume)(struct device *dev);

@@ -11,6 +11,8 @@ void devices_destroy(struct vm *vm);
 /* In order of creation; vCPUs are parked. */
 void devices_reset(struct vm *vm);
 void devices_quiesce(struct vm *vm);
+/* After devices_quiesce(): waits for the host's disks. */
+void devices_drain(struct vm *vm);
 void devices_resume(struct vm *vm);
 
 struct device *device_find_named(struct vm *vm, const char *name);

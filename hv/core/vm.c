@@ -254,6 +254,14 @@ void vm_quiesce(struct vm *vm)
 {
 	park_all(vm);
 	devices_quiesce(vm);
+	devices_drain(vm);
+	vclock_stop(vm);
+}
+
+void vm_quiesce_live(struct vm *vm)
+{
+	park_all(vm);
+	devices_quiesce(vm);
 	vclock_stop(vm);
 }
 

@@ -166,9 +166,17 @@ void vm_freeze(struct vm *vm);
 
 /*
  * Stops all vCPUs at an instruction boundary, stops the clock, quiesces the
- * devices (I7); and the other way round. With the VM's mutex held. Nest not.
+ * devices (I7) and waits for their requests; and the other way round. With the
+ * VM's mutex held. Nest not.
  */
 void vm_quiesce(struct vm *vm);
+/*
+ * The same without a wait for any disk, for the save of a machine that goes on:
+ * requests in flight are in the devices' state, and the host goes on writing
+ * what they read into guest memory. Only vm_unquiesce() may follow: a machine
+ * that is to stand still, stop or go away is quiesced with vm_quiesce().
+ */
+void vm_quiesce_live(struct vm *vm);
 void vm_unquiesce(struct vm *vm);
 
 struct vm *vm_find(const char *name);

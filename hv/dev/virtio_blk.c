@@ -154,6 +154,7 @@ static gpa_t status_address(const struct vring_chain *c)
 static void request_init(struct vblk_req *r, struct vblk *b, const struct vring_chain *c)
 {
 	r->b = b;
+	r->step = STEP_SUBMIT;
 	r->head = c->head;
 	r->status = VBLK_S_OK;
 	r->status_addr = status_address(c);
@@ -226,71 +227,126 @@ static void advance_all(struct list *batch)
 	struct list *n;
 
 	while ((n = list_pop_front(batch)))
-		vblk_advance(LIST_ENTRY(n, struct vblk_req, link), false);
+		vblk_advance(LIST_ENTRY(n, struct vblk_req, link));
 }
 
-/* The gated requests go on, or fail, as the hook says. No lock held. */
+static void fail_all(struct list *batch)
+{
+	struct list *pos;
+
+	LIST_FOREACH(pos, batch)
+	{
+		struct vblk_req *r = LIST_ENTRY(pos, struct vblk_req, link);
+
+		r->status = VBLK_S_IOERR;
+		r->step = STEP_FINISH;
+	}
+}
+
+/*
+ * The gated requests go on, or fail, as the hook says. In the worker, since the
+ * hook waits for a disk: a vCPU that did would have to be waited for by a live
+ * save. If the machine was saved meanwhile, the epoch that was raised may be the
+ * one that the snapshot has: the worker asks again. No lock held.
+ */
 static void raise_epoch(struct vblk *b)
 {
 	int (*hook)(struct vm *, struct blk_dev *) = virtio_blk_before_first_write;
 	int err = hook ? hook(b->v.vm, b->backend) : OK;
 	struct list batch;
-	struct list *n;
+	bool stale;
 
 	list_init(&batch);
 	if (err)
 		log_warn("vm %s: %s: no write before the disk's epoch is raised: %s",
 		    b->v.vm->config.name, b->v.dev->name, error_text(err));
 	mutex_lock(&b->v.lock);
-	b->epoch = err ? EPOCH_ARMED : EPOCH_RAISED;
-	splice(&batch, &b->gated);
-	mutex_unlock(&b->v.lock);
-	while (err && (n = list_pop_front(&batch))) {
-		struct vblk_req *r = LIST_ENTRY(n, struct vblk_req, link);
-
-		r->status = VBLK_S_IOERR;
-		(void)vblk_finish(r); /* it never owned the bounce buffer */
+	stale = b->epoch != EPOCH_RAISING;
+	if (!stale) {
+		b->epoch = err ? EPOCH_ARMED : EPOCH_RAISED;
+		splice(&batch, &b->gated);
 	}
+	mutex_unlock(&b->v.lock);
+	if (err)
+		fail_all(&batch);
 	advance_all(&batch);
+	if (stale)
+		virtio_work_later(&b->v);
 }
 
-/* Submits what was accepted. Not from a completion: the hook waits for the disk. No lock held. */
-static void submit_ready(struct vblk *b)
+/* Do writes wait for a hook that nobody has called yet? v.lock held. */
+static bool wants_epoch(const struct vblk *b)
 {
-	struct list batch;
-	bool hook;
-
-	list_init(&batch);
-	mutex_lock(&b->v.lock);
-	splice(&batch, &b->ready);
-	hook = b->epoch == EPOCH_ARMED && !list_empty(&b->gated);
-	if (hook)
-		b->epoch = EPOCH_RAISING;
-	mutex_unlock(&b->v.lock);
-	advance_all(&batch);
-	if (hook)
-		raise_epoch(b);
+	return b->epoch == EPOCH_ARMED && !list_empty(&b->gated);
 }
 
 static void vblk_notify(struct virtio_dev *v, unsigned q)
 {
+	struct vblk *b = vblk_of(v);
+	struct list batch;
+
+	list_init(&batch);
 	mutex_lock(&v->lock);
 	virtio_process(v, q, NULL, vblk_accept);
+	splice(&batch, &b->ready);
+	if (wants_epoch(b))
+		virtio_work_later(v);
 	mutex_unlock(&v->lock);
-	submit_ready(vblk_of(v));
+	advance_all(&batch);
 }
 
 static void vblk_work(struct virtio_dev *v)
 {
+	struct vblk *b = vblk_of(v);
+	bool raise;
+
+	mutex_lock(&v->lock);
+	raise = wants_epoch(b);
+	if (raise)
+		b->epoch = EPOCH_RAISING;
+	mutex_unlock(&v->lock);
 	vblk_notify(v, 0);
+	if (raise)
+		raise_epoch(b);
+}
+
+/* Requests take no step from the return until release(). No lock held. */
+static void hold(struct vblk *b)
+{
+	uint64_t flags = spin_lock(&b->slock);
+
+	b->held = true;
+	while (b->busy) /* not for a disk: a step does not wait for one */
+		flags = waitq_wait(&b->idle, &b->slock, flags);
+	spin_unlock(&b->slock, flags);
+}
+
+/* What was kept goes on, in the caller's thread. No lock held. */
+static void release(struct vblk *b)
+{
+	struct list batch;
+	uint64_t flags;
+
+	list_init(&batch);
+	flags = spin_lock(&b->slock);
+	b->held = false;
+	splice(&batch, &b->kept);
+	spin_unlock(&b->slock, flags);
+	advance_all(&batch);
 }
 
 static void vblk_drain(struct virtio_dev *v)
 {
 	struct vblk *b = vblk_of(v);
-	uint64_t flags = spin_lock(&b->slock);
+	uint64_t flags;
 
-	while (b->active)
+	release(b);
+	mutex_lock(&v->lock);
+	if (wants_epoch(b)) /* left over by a save */
+		virtio_work_later(v);
+	mutex_unlock(&v->lock);
+	flags = spin_lock(&b->slock);
+	while (b->active || b->busy)
 		flags = waitq_wait(&b->idle, &b->slock, flags);
 	spin_unlock(&b->slock, flags);
 }
@@ -303,13 +359,6 @@ static const struct virtio_ops vblk_ops = {
 
 /* --- the model
  * ------------------------------------------------------------------------------------ */
-
-static void arm_epoch(struct vblk *b)
-{
-	mutex_lock(&b->v.lock);
-	b->epoch = EPOCH_ARMED;
-	mutex_unlock(&b->v.lock);
-}
 
 static void fill_config(struct vblk *b)
 {
@@ -407,6 +456,7 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	list_init(&b->ready);
 	list_init(&b->gated);
 	list_init(&b->bounce_waiters);
+	list_init(&b->kept);
 	spinlock_init(&b->slock, RANK_DEV_SPIN);
 	waitq_init(&b->idle);
 	fill_config(b);
@@ -437,16 +487,34 @@ static void vblk_reset(struct device *dev)
 	virtio_reset(&b->v);
 	b->st.capacity = b->backend->nsectors;
 	fill_config(b);
-	arm_epoch(b);
+	mutex_lock(&b->v.lock);
+	b->replay = false;
+	b->epoch = EPOCH_ARMED;
+	mutex_unlock(&b->v.lock);
 }
 
-/* Requests in flight are waited for, so that the state lists none. */
+/*
+ * Requests in flight stay so, in the state and at the host's disk. A restore does
+ * them again, whether or not the host has done them meanwhile, and in any order:
+ * the guest was told of none of them that it ended, those in flight at once
+ * have no order among them, and a flush is about the writes that ended before
+ * it was made available (5.2.6.2). A write puts down the same data again, since
+ * its buffers are the device's until it ends; so it may also go on after the
+ * save without raising the epoch, which later requests do.
+ */
 static void vblk_quiesce(struct device *dev)
 {
 	struct vblk *b = dev->priv;
 
 	virtio_quiesce(&b->v);
-	arm_epoch(b);
+	hold(b);
+}
+
+static void vblk_finish_all(struct device *dev)
+{
+	struct vblk *b = dev->priv;
+
+	vblk_drain(&b->v);
 }
 
 /* Requests that a saved state lists as in flight are done (again) first. v.lock held. */
@@ -475,14 +543,15 @@ static void replay(struct vblk *b)
 static void vblk_resume(struct device *dev)
 {
 	struct vblk *b = dev->priv;
-	bool was_paused;
 
 	mutex_lock(&b->v.lock);
-	was_paused = b->v.paused;
 	b->v.paused = false;
-	if (was_paused)
+	b->epoch = EPOCH_ARMED;
+	if (b->replay)
 		replay(b);
+	b->replay = false;
 	mutex_unlock(&b->v.lock);
+	release(b);
 	virtio_resume(&b->v);
 }
 
@@ -504,7 +573,7 @@ static void vblk_loaded(struct device *dev)
 
 	virtio_loaded(&b->v);
 	fill_config(b);
-	arm_epoch(b);
+	b->replay = true;
 }
 
 static const struct state_field vblk_fields[] = {
@@ -526,6 +595,7 @@ DEVICE_MODEL(vblk_model) = {
     .destroy = vblk_destroy,
     .reset = vblk_reset,
     .quiesce = vblk_quiesce,
+    .drain = vblk_finish_all,
     .resume = vblk_resume,
     .check = vblk_check,
     .loaded = vblk_loaded,

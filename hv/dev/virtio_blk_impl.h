@@ -5,7 +5,11 @@
  *
  * Life of a request: vblk_accept() under the lock -> 'ready', or 'gated' while
  * the write epoch is being raised -> vblk_advance() with nobody else knowing of
- * it, part by part -> vblk_finish() under the lock.
+ * it, part by part -> its return to the guest under the lock.
+ *
+ * While the device is held, from quiesce until drain or resume, no request
+ * takes a step: what the host completes and what is about to be submitted is
+ * kept until then. The ring's state lists all of them as in flight.
  */
 #ifndef AMBER_DEV_VIRTIO_BLK_IMPL_H
 #define AMBER_DEV_VIRTIO_BLK_IMPL_H
@@ -30,9 +34,17 @@ struct vblk_state {
 	uint64_t capacity;
 };
 
+/* What is to be done next with a request. */
+enum vblk_step {
+	STEP_SUBMIT,	/* the next part goes to the host's disk */
+	STEP_COMPLETED, /* the host's disk is done with a part */
+	STEP_FINISH,	/* it goes back to the guest with its status */
+};
+
 struct vblk_req {
 	struct vblk *b;
 	struct list link;
+	enum vblk_step step;
 	uint16_t head;
 	uint8_t status; /* enum vblk_status */
 	bool bounced;
@@ -69,12 +81,17 @@ struct vblk {
 	/* protected by v.lock: */
 	struct list ready, gated;
 	enum vblk_epoch epoch;
+	bool
+	    replay; /* the state was loaded, and what it lists as in flight is not yet done again */
 	uint64_t stat_errors;	   /* requests that the guest saw fail */
 	uint64_t stat_host_errors; /* atomic: parts that the host's disk failed */
 	/* protected by slock, rank RANK_DEV_SPIN: */
 	struct spinlock slock;
-	unsigned active; /* requests accepted and not finished */
-	struct waitq idle;
+	unsigned active;   /* requests accepted and not finished */
+	unsigned busy;	   /* threads that take a request a step further */
+	bool held;	   /* no further step may begin */
+	struct list kept;  /* requests that came up while it was held */
+	struct waitq idle; /* busy became 0 */
 	struct vblk_req *bounce_owner;
 	struct list bounce_waiters;
 	uint8_t *bounce; /* the owner's */
@@ -87,14 +104,9 @@ void vblk_take_data(
 /* Counts n (1 or -1) more requests under way. Any lock of lower rank than slock. */
 void vblk_active_add(struct vblk *b, int n);
 /*
- * Takes a request as far as it goes without waiting, to its end if the disk is
- * that fast; completed says that a part of it has just ended. Thread context, no lock held.
+ * Takes a request from r->step as far as it goes without waiting, to its end if
+ * the disk is that fast; or keeps it, if the device is held. Thread context, no lock held.
  */
-void vblk_advance(struct vblk_req *r, bool completed);
-/*
- * Returns the request to the guest with r->status. No lock held. Returns the one
- * that got its bounce buffer and is to be advanced, if any.
- */
-struct vblk_req *vblk_finish(struct vblk_req *r);
+void vblk_advance(struct vblk_req *r);
 
 #endif

@@ -246,8 +246,30 @@ void vblk_active_add(struct vblk *b, int n)
 	uint64_t flags = spin_lock(&b->slock);
 
 	b->active += (unsigned)n;
+	spin_unlock(&b->slock, flags);
+}
+
+/* Begins a step; false: the device is held, and r is kept. */
+static bool step_begin(struct vblk_req *r)
+{
+	struct vblk *b = r->b;
+	uint64_t flags = spin_lock(&b->slock);
+	bool held = b->held;
+
+	if (held)
+		list_push_back(&b->kept, &r->link);
+	else
+		b->busy++;
+	spin_unlock(&b->slock, flags);
+	return !held;
+}
+
+static void step_end(struct vblk *b)
+{
+	uint64_t flags = spin_lock(&b->slock);
+
 	/* Under the lock: once it is free, a waiting vblk_destroy() may take b away. */
-	if (!b->active)
+	if (--b->busy == 0)
 		waitq_wake_all(&b->idle);
 	spin_unlock(&b->slock, flags);
 }
@@ -276,7 +298,8 @@ static void finish_locked(struct vblk_req *r)
 	}
 }
 
-struct vblk_req *vblk_finish(struct vblk_req *r)
+/* Returns the one that got its bounce buffer and is to be advanced, if any. */
+static struct vblk_req *finish(struct vblk_req *r)
 {
 	struct vblk *b = r->b;
 	struct vblk_req *next = bounce_release(r);
@@ -288,25 +311,42 @@ struct vblk_req *vblk_finish(struct vblk_req *r)
 	return next;
 }
 
-/* A loop, not a recursion: a host disk may complete every part at once. */
-void vblk_advance(struct vblk_req *r, bool completed)
+/* Does the host's disk have it still? Then whoever completes it goes on; r is not ours any more. */
+static bool submit_part(struct vblk_req *r)
 {
-	while (r) {
-		bool live = !completed || part_done(r);
+	r->step = STEP_COMPLETED;
+	__atomic_store_n(&r->phase, PHASE_SUBMITTING, __ATOMIC_RELEASE);
+	blk_submit(r->b->backend, &r->blk);
+	return __atomic_exchange_n(&r->phase, PHASE_SUBMITTED, __ATOMIC_ACQ_REL) != PHASE_DONE;
+}
 
-		if (live && r->bounced && !bounce_acquire(r))
-			return;
-		if (live && prepare_part(r)) {
-			__atomic_store_n(&r->phase, PHASE_SUBMITTING, __ATOMIC_RELEASE);
-			blk_submit(r->b->backend, &r->blk);
-			if (__atomic_exchange_n(&r->phase, PHASE_SUBMITTED, __ATOMIC_ACQ_REL) !=
-			    PHASE_DONE)
-				return; /* whoever completes it goes on; r is not ours any more */
-			completed = true;
-		} else {
-			r = vblk_finish(r);
-			completed = false;
-		}
+/* Returns the request to go on with, in its new step: r, the next in the bounce buffer, or none. */
+static struct vblk_req *take_step(struct vblk_req *r)
+{
+	switch (r->step) {
+	case STEP_COMPLETED:
+		r->step = part_done(r) ? STEP_SUBMIT : STEP_FINISH;
+		return r;
+	case STEP_SUBMIT:
+		if (r->bounced && !bounce_acquire(r))
+			return NULL;
+		if (prepare_part(r))
+			return submit_part(r) ? NULL : r;
+		break;
+	case STEP_FINISH:
+		break;
+	}
+	return finish(r);
+}
+
+/* A loop, not a recursion: a host disk may complete every part at once. */
+void vblk_advance(struct vblk_req *r)
+{
+	struct vblk *b = r->b;
+
+	while (r && step_begin(r)) {
+		r = take_step(r);
+		step_end(b); /* with r it may be gone */
 	}
 }
 
@@ -316,5 +356,5 @@ static void vblk_done(struct blk_req *blk)
 	struct vblk_req *r = blk->ctx;
 
 	if (__atomic_exchange_n(&r->phase, PHASE_DONE, __ATOMIC_ACQ_REL) == PHASE_SUBMITTED)
-		vblk_advance(r, true);
+		vblk_advance(r);
 }

@@ -626,6 +626,8 @@ void virtio_destroy(struct virtio_dev *v)
 	if (!v->dev)
 		return;
 	virtio_quiesce(v);
+	if (v->ops->drain)
+		v->ops->drain(v);
 	worker_stop(v);
 	pci_function_unregister(&v->pci);
 }
@@ -643,8 +645,6 @@ void virtio_quiesce(struct virtio_dev *v)
 	mutex_lock(&v->lock);
 	v->paused = true;
 	mutex_unlock(&v->lock);
-	if (v->ops->drain)
-		v->ops->drain(v);
 }
 
 void virtio_resume(struct virtio_dev *v)

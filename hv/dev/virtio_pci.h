@@ -143,7 +143,8 @@ int virtio_create(struct virtio_dev *v, struct device *dev, const struct config_
 void virtio_destroy(struct virtio_dev *v);
 /* For reset, quiesce, resume, check, loaded. */
 void virtio_reset(struct virtio_dev *v);
-/* Waits for the device's requests; from then on it takes none and touches no guest memory. */
+/* From then on the device takes no requests; what it does about those under way is its own affair.
+ */
 void virtio_quiesce(struct virtio_dev *v);
 /* Evaluates interrupts again and notifies every running queue. */
 void virtio_resume(struct virtio_dev *v);

@@ -29,6 +29,8 @@ enum {
  * vring_push(); so last_avail - used_idx is the number of bits in 'inflight'.
  * After a restore the device fetches the chains of these heads again and does
  * their requests once more: the guest's memory still holds them as they were.
+ * They are a set, not a sequence: a driver that needs an order waits for one
+ * request before it makes the next one available.
  */
 struct vring_state {
 	uint64_t desc, avail, used; /* guest-physical */

@@ -208,8 +208,10 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	if (err)
 		return err;
 	sv->paused_at = time_now();
-	if (running)
+	if (running && (sv->flags & SAVE_POWEROFF))
 		vm_quiesce(vm);
+	else if (running)
+		vm_quiesce_live(vm);
 	sw_init(&sv->tree, heap_grow);
 	vm_tree_capture(vm, &sv->tree);
 	err = write_all(sv, out, e);

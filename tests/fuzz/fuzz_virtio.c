@@ -33,9 +33,16 @@ struct machine {
 };
 static struct machine m;
 
+/* Somebody waits: for the disk, or for the disk's worker. */
 static void complete_request(struct waitq *q)
 {
-	ASSERT(fake_disk_complete(m.disk));
+	struct vblk *b = m.dev[0]->priv;
+
+	if (fake_disk_complete(m.disk))
+		return;
+	ASSERT(b->v.work_pending);
+	b->v.work_pending = false;
+	vblk_work(&b->v);
 }
 
 static void machine_create(void)
@@ -204,7 +211,32 @@ static void roundtrip(void)
 	ASSERT(fake_device_roundtrip(m.dev[pick()], &e) == OK);
 }
 
-/* Bytes of the state are changed; if that passes the check, the device has to live with it. */
+static void drain(struct device *dev)
+{
+	if (dev->model->drain)
+		dev->model->drain(dev);
+}
+
+/* A live save: requests end while the machine stands still, which the guest must not see. */
+static void live_save(void)
+{
+	struct device *dev = m.dev[pick()];
+	size_t size = dev->model->state_size;
+	uint8_t *state = heap_alloc(size);
+
+	dev->model->quiesce(dev);
+	memcpy(state, dev->state, size);
+	for (unsigned n = cursor_u8(&m.in) % 8; n; n--)
+		fake_disk_complete(m.disk);
+	ASSERT(dev != m.dev[0] || memcmp(state, dev->state, size) == 0);
+	dev->model->resume(dev);
+	heap_free(state);
+}
+
+/*
+ * Bytes of the state, maybe with requests in flight, are changed; if that
+ * passes the check, the device has to live with it.
+ */
 static void tampered_load(void)
 {
 	struct device *dev = m.dev[pick()];
@@ -215,6 +247,7 @@ static void tampered_load(void)
 	dev->model->quiesce(dev);
 	state = heap_alloc(size);
 	memcpy(state, dev->state, size);
+	drain(dev); /* a machine that is restored has none */
 	for (unsigned n = cursor_u8(&m.in) % 4; n; n--)
 		state[cursor_le16(&m.in) % size] = cursor_u8(&m.in);
 	if (fake_device_load(dev, state, &e) != OK)
@@ -227,6 +260,7 @@ static void machine_reset(void)
 	struct device *dev = m.dev[pick()];
 
 	dev->model->quiesce(dev);
+	drain(dev);
 	dev->model->reset(dev);
 	dev->model->resume(dev);
 }
@@ -246,6 +280,7 @@ static void (*const steps[])(void) = {
     roundtrip,
     tampered_load,
     machine_reset,
+    live_save,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

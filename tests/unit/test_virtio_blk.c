@@ -1,141 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The virtio block device on a RAM disk: transfers of every shape, errors, the write epoch, state.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "hv/dev/pci_bus.c"
 #include "hv/dev/virtio_blk.c"
-#include "tests/unit/fake/fake_block.h"
-#include "tests/unit/fake/fake_virtio.h"
-
-enum { RAM = 0x10000, SECTORS = 8192, SLOT = 4 };
-
-static struct vm *vm;
-static struct device *dev;
-static struct fake_disk *disk;
-static struct fake_driver drv;
-static struct config_dev cfg;
-
-static struct device *create(struct errmsg *e)
-{
-	return fake_device_create(vm, "amber,virtio-blk", &cfg, e);
-}
-
-static int setup(void **state)
-{
-	vm = fake_vm_new(1, 16 * MIB);
-	fake_irq_attach(vm);
-	fake_lapics_enable(vm);
-	fake_device_create(vm, "amber,pci-host", NULL, NULL);
-	disk = fake_disk_new("guestdisk", SECTORS);
-	for (unsigned i = 0; i < SECTORS * SECTOR_SIZE; i++)
-		disk->data[i] = (uint8_t)(i / SECTOR_SIZE + i);
-	cfg = (struct config_dev){.name = "disk0",
-	    .model = "amber,virtio-blk",
-	    .pci_slot = SLOT,
-	    .backend = "guestdisk",
-	    .serial = "AMBER-0001"};
-	virtio_blk_before_first_write = NULL;
-	dev = create(NULL);
-	if (!dev)
-		return -1;
-	fake_driver_probe(&drv, vm, SLOT);
-	fake_driver_msix(&drv, 2);
-	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fake_wait_hook = NULL;
-	while (fake_disk_complete(disk))
-		;
-	fake_vm_free(vm);
-	return fake_heap_outstanding();
-}
-
-static struct vblk *blk(void)
-{
-	return dev->priv;
-}
-
-/* --- requests ------------------------------------------------------------------- */
-
-struct request {
-	uint64_t header, data, status;
-	uint32_t len;
-};
-
-static struct request prepare(uint32_t type, uint64_t sector, uint32_t len)
-{
-	struct request r = {.len = len};
-	uint8_t header[16];
-
-	put_le32(header, type);
-	put_le32(header + 4, 0);
-	put_le64(header + 8, sector);
-	r.header = fake_driver_alloc(&drv, 16);
-	r.status = fake_driver_alloc(&drv, 1);
-	drv.next_free = ALIGN_UP(drv.next_free, PAGE_SIZE);
-	r.data = fake_driver_alloc(&drv, len);
-	assert_int_equal(gmem_write(vm, gpa(r.header), header, 16), OK);
-	assert_int_equal(gmem_write(vm, gpa(r.status), "\xee", 1), OK);
-	return r;
-}
-
-static void submit(const struct request *r, bool device_writes)
-{
-	struct fake_buf buf[] = {
-	    {r->header, 16, false}, {r->data, r->len, device_writes}, {r->status, 1, true}};
-	unsigned n = 3;
-
-	if (!r->len) {
-		buf[1] = buf[2];
-		n = 2;
-	}
-	fake_driver_add(&drv, 0, buf, n);
-	fake_driver_kick(&drv, 0);
-}
-
-static uint8_t *at(uint64_t addr)
-{
-	return fake_of(vm)->ram + addr;
-}
-
-static uint8_t status_of(const struct request *r)
-{
-	return *at(r->status);
-}
-
-static void expect_used(uint32_t written)
-{
-	uint32_t head, len;
-
-	assert_true(fake_driver_used(&drv, 0, &head, &len));
-	assert_int_equal(len, written);
-}
-
-static void expect_nothing_used(void)
-{
-	uint32_t head, len;
-
-	assert_false(fake_driver_used(&drv, 0, &head, &len));
-}
-
-static uint8_t one(uint32_t type, uint64_t sector, uint32_t len, bool device_writes)
-{
-	struct request r = prepare(type, sector, len);
-	uint32_t head, used;
-
-	submit(&r, device_writes);
-	assert_true(fake_driver_used(&drv, 0, &head, &used));
-	return status_of(&r);
-}
+#include "tests/unit/fake/virtio_blk_test.h"
 
 /* --- tests ---------------------------------------------------------------------- */
 
@@ -182,7 +50,7 @@ static void framing_is_free(void **state)
 	    {out_addr, 16 + 100, false}, {out_addr + 116, 412, false}, {r.status, 1, true}};
 
 	fake_driver_add(&drv, 0, in, 3);
-	fake_driver_kick(&drv, 0);
+	kick();
 	expect_used(513);
 	assert_memory_equal(at(r.data), disk->data + 3 * 512, 512);
 	assert_int_equal(*at(r.data + 512), VBLK_S_OK);
@@ -190,7 +58,7 @@ static void framing_is_free(void **state)
 	put_le64(at(out_addr + 8), 50);
 	memset(at(out_addr + 16), 0x77, 512);
 	fake_driver_add(&drv, 0, out, 3);
-	fake_driver_kick(&drv, 0);
+	kick();
 	expect_used(1);
 	assert_int_equal(disk->data[50 * 512], 0x77);
 	assert_int_equal(disk->data[50 * 512 + 511], 0x77);
@@ -396,7 +264,7 @@ static void buffers_outside_of_ram(void **state)
 	struct fake_buf buf[] = {
 	    {r.header, 16, false}, {good, 512, true}, {64 * MIB, 512, true}, {r.status, 1, true}};
 	fake_driver_add(&drv, 0, buf, 4);
-	fake_driver_kick(&drv, 0);
+	kick();
 	expect_used(1);
 	assert_int_equal(status_of(&r), VBLK_S_IOERR);
 	assert_int_equal(fake_of(vm)->dma_outstanding, 0);
@@ -408,7 +276,7 @@ static void malformed(const struct fake_buf *buf, unsigned n)
 {
 	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
 	fake_driver_add(&drv, 0, buf, n);
-	fake_driver_kick(&drv, 0);
+	kick();
 	expect_nothing_used();
 	assert_true(fake_driver_status(&drv) & VIRTIO_STATUS_NEEDS_RESET);
 }
@@ -464,8 +332,8 @@ static void epoch_is_raised_once(void **state)
 	assert_int_equal(discard(0, 1, 0, 16), VBLK_S_OK);
 	assert_int_equal(one(VBLK_T_OUT, 0, 512, false), VBLK_S_OK);
 	assert_int_equal(hook_calls, 1);
-	/* a save arms it again; a discard counts as a write */
-	dev->model->quiesce(dev);
+	/* a pause arms it again; a discard counts as a write */
+	drain();
 	dev->model->resume(dev);
 	disk->writes = 0;
 	assert_int_equal(discard(0, 1, 0, 16), VBLK_S_OK);
@@ -508,7 +376,9 @@ static void writes_wait_for_the_epoch(void **state)
 
 	virtio_blk_before_first_write = slow_hook;
 	hook_calls = 0;
-	submit(&r, false);
+	submit_only(&r, false);
+	assert_int_equal(hook_calls, 0); /* a vCPU does not wait for the disk */
+	assert_int_equal(one(VBLK_T_IN, 0, 512, true), VBLK_S_OK);
 	assert_int_equal(hook_calls, 1);
 	assert_int_equal(disk->writes, 2);
 	expect_used(1);
@@ -518,12 +388,7 @@ static void writes_wait_for_the_epoch(void **state)
 
 /* --- pause, reset, state -------------------------------------------------------- */
 
-static void complete_one(struct waitq *q)
-{
-	assert_true(fake_disk_complete(disk));
-}
-
-static void quiesce_waits(void **state)
+static void drain_waits(void **state)
 {
 	struct request r[3];
 	struct errmsg e = {""};
@@ -640,7 +505,7 @@ int main(void)
 	    T(epoch_is_raised_once),
 	    T(epoch_that_cannot_be_raised),
 	    T(writes_wait_for_the_epoch),
-	    T(quiesce_waits),
+	    T(drain_waits),
 	    T(reset_waits),
 	    T(replay_after_restore),
 	    T(state_of_a_smaller_or_larger_disk),

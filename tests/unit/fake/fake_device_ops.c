@@ -150,6 +150,8 @@ int fake_device_roundtrip(struct device *dev, struct errmsg *e)
 	scratch = calloc(1, dev->model->state_size);
 	if (dev->model->quiesce)
 		dev->model->quiesce(dev);
+	if (dev->model->drain)
+		dev->model->drain(dev);
 	memcpy(copy, dev->state, dev->model->state_size);
 	err = recode(dev, copy, scratch, e);
 	if (err == OK)
