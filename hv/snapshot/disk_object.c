@@ -9,9 +9,13 @@
 
 /* --- records ------------------------------------------------------------------------- */
 
-static unsigned bits(uint16_t mask)
+static unsigned bits(uint32_t mask)
 {
-	return (unsigned)__builtin_popcount(mask);
+	unsigned n = 0;
+
+	for (; mask; mask &= mask - 1)
+		n++;
+	return n;
 }
 
 static uint32_t chunk_len(const struct disk_chunk *c)
