@@ -46,6 +46,7 @@ const char *vm_disposition_text(enum vm_disposition d)
 	    [DISP_ERROR] = "error",
 	    [DISP_SAVED] = "saved",
 	    [DISP_DISK_ERROR] = "disk-error",
+	    [DISP_NO_SPACE] = "no-space",
 	};
 
 	return text[d];
@@ -353,6 +354,10 @@ int vm_resume(struct vm *vm, struct errmsg *e)
 	mutex_lock(&vm->lock);
 	if (vm->run_state == VM_PAUSED) {
 		vm->run_state = VM_RUNNING;
+		if (vm->disposition == DISP_NO_SPACE) {
+			vm->disposition = DISP_NONE;
+			vm->reason[0] = '\0';
+		}
 		guest_clock_tell(vm);
 		vm_unquiesce(vm);
 		if (vm->deferred_action != VM_ACTION_NONE)
@@ -472,6 +477,18 @@ void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 	request_action(vm, VM_ACTION_STOP, d);
 }
 
+void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->action != VM_ACTION_NONE)
+		return; /* it goes no further as it is */
+	va_start(ap, fmt);
+	str_vformat(vm->reason, sizeof(vm->reason), fmt, ap);
+	va_end(ap);
+	request_action(vm, VM_ACTION_PAUSE, d);
+}
+
 static void notice(struct vm *vm, const char *text)
 {
 	uint64_t now = time_now();
@@ -510,7 +527,8 @@ static void carry_out(struct vm *vm)
 	}
 	if (vm->run_state != VM_RUNNING) {
 		/* the operator was faster: a paused machine does it when it goes on */
-		vm->deferred_action = vm->run_state == VM_PAUSED ? a : VM_ACTION_NONE;
+		vm->deferred_action =
+		    vm->run_state == VM_PAUSED && a != VM_ACTION_PAUSE ? a : VM_ACTION_NONE;
 		vm->action_disposition = d;
 		mutex_unlock(&vm->lock);
 		return;
@@ -525,6 +543,10 @@ static void carry_out(struct vm *vm)
 			vm->disposition = d;
 			notice(vm, "reset by the guest");
 		}
+		break;
+	case VM_ACTION_PAUSE:
+		stop_locked(vm, VM_PAUSED, d);
+		notice(vm, vm->reason);
 		break;
 	case VM_ACTION_POWEROFF:
 		stop_locked(vm, VM_STOPPED, d);

@@ -39,6 +39,7 @@ enum vm_disposition {
 	DISP_ERROR, /* something the hypervisor cannot continue; vm->reason says what */
 	DISP_SAVED, /* frozen by snapshot save --poweroff */
 	DISP_DISK_ERROR,
+	DISP_NO_SPACE, /* paused: the store is full; vm_resume() goes on once there is room */
 };
 
 /* Requests to a vCPU thread, bits; see vcpu_request(). */
@@ -54,7 +55,13 @@ enum vcpu_request {
 enum { EXIT_STAT_MAX = 32 };
 
 /* What a guest asked of its machine; carried out by the manager's thread. The greater one wins. */
-enum vm_action { VM_ACTION_NONE, VM_ACTION_RESET, VM_ACTION_POWEROFF, VM_ACTION_STOP };
+enum vm_action {
+	VM_ACTION_NONE,
+	VM_ACTION_PAUSE,
+	VM_ACTION_RESET,
+	VM_ACTION_POWEROFF,
+	VM_ACTION_STOP
+};
 
 struct vcpu {
 	struct vm *vm;
@@ -200,5 +207,7 @@ void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
 /* Stops this guest with a disposition and a reason (I4). Any context. */
 void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Pauses it with a disposition and a reason, until the operator lets it go on. Any context. */
+void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -10,6 +10,7 @@
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/store_blk.h"
 
 static struct mutex lock; /* protects the store: one caller at a time */
@@ -25,6 +26,11 @@ struct store *engine_lock(struct errmsg *e)
 	err_set(e, ERR_NOENT, "%s", why_not.text);
 	mutex_unlock(&lock);
 	return NULL;
+}
+
+struct store *engine_store_if_mine(void)
+{
+	return lock.owner == thread_current() ? store : NULL;
 }
 
 static struct blk_dev *find_partition(void)
@@ -80,6 +86,8 @@ static void reopen_if_broken(void)
 	store = NULL;
 	if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
+	else
+		overlay_blk_reattach(store);
 }
 
 void engine_unlock(void)
@@ -108,10 +116,13 @@ int engine_error(const char *name, int err, struct errmsg *e)
 static int first_write(struct vm *vm, struct blk_dev *backend)
 {
 	struct errmsg e;
-	struct store *s = engine_lock(&e);
+	struct store *s;
 	uint64_t epoch;
 	int err;
 
+	if (overlay_blk_is(backend))
+		return OK; /* snapshots of it have layers of their own */
+	s = engine_lock(&e);
 	/* No store at all: no snapshot that could be put over this disk. One that does not open is
 	 * another matter. */
 	if (!s)
@@ -136,6 +147,7 @@ void engine_init(void)
 	else if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
 	virtio_blk_before_first_write = first_write;
+	overlay_blk_init();
 }
 
 bool engine_is_frozen(const struct vm_config *c)

@@ -10,4 +10,7 @@ int engine_error(const char *name, int err, struct errmsg *e);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
 
+/* The store, if the calling thread holds it locked; else NULL. */
+struct store *engine_store_if_mine(void);
+
 #endif

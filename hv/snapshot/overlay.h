@@ -94,12 +94,16 @@ int overlay_flatten_step(
 int overlay_resize(
     struct overlay *d, struct store *s, uint64_t size, bool force, struct errmsg *e) MUST_CHECK;
 /*
- * Calls fn for all that the layers hold, in ascending order, in pieces of at most
- * OVERLAY_MAX_BYTES inside the disk; an error of fn ends it. Without writes meanwhile.
+ * Calls fn for what the layers hold from chunk *cursor on (begin with 0), in ascending order, in
+ * pieces inside the disk of at most STORE_CHUNK bytes; a few MiB with each call, until *done. An
+ * error of fn ends it. Without writes meanwhile.
  */
-int overlay_each(struct overlay *d, struct store *s,
+int overlay_each(struct overlay *d, struct store *s, uint64_t *cursor, bool *done,
     int (*fn)(void *ctx, uint64_t off, const void *data, uint32_t len, struct errmsg *e), void *ctx,
     struct errmsg *e) MUST_CHECK;
+/* The base has this write epoch from now on, and what it shows is the same. Does not commit. */
+int overlay_set_base_epoch(
+    struct overlay *d, struct store *s, uint64_t epoch, struct errmsg *e) MUST_CHECK;
 
 /*
  * The store was opened anew after an error, as s, and shows its last commit: OK if all that was

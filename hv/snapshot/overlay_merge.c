@@ -317,16 +317,31 @@ static int each_in_chunk(struct overlay *d, struct store *s, uint64_t chunk, uin
 	return err;
 }
 
-int overlay_each(struct overlay *d, struct store *s,
+int overlay_each(struct overlay *d, struct store *s, uint64_t *cursor, bool *done,
     int (*fn)(void *ctx, uint64_t off, const void *data, uint32_t len, struct errmsg *e), void *ctx,
     struct errmsg *e)
 {
 	uint8_t *buf = heap_alloc(STORE_CHUNK);
-	uint64_t chunk = 0;
 	int err = buf ? overlay_usable(d, e) : err_set(e, ERR_NOMEM, "out of memory");
 
-	while (!err && (err = next_chunk(d, s, 0, &chunk, e)) == OK)
-		err = each_in_chunk(d, s, chunk++, buf, fn, ctx, e);
+	for (unsigned i = 0; !err && i < MERGE_CHUNKS; i++) {
+		err = next_chunk(d, s, 0, cursor, e);
+		if (!err)
+			err = each_in_chunk(d, s, (*cursor)++, buf, fn, ctx, e);
+	}
 	heap_free(buf);
-	return overlay_error(d, err == ERR_NOENT ? OK : err, e);
+	*done = err == ERR_NOENT;
+	return overlay_error(d, *done ? OK : err, e);
+}
+
+int overlay_set_base_epoch(struct overlay *d, struct store *s, uint64_t epoch, struct errmsg *e)
+{
+	struct vdisk v = d->v;
+	int err;
+
+	v.base.epoch = epoch;
+	err = vdisk_put(s, &v, e);
+	if (!err)
+		d->v = v;
+	return overlay_error(d, err, e);
 }

@@ -30,8 +30,8 @@ struct fake_vm {
 	uint64_t gmem_fail_start, gmem_fail_len; /* accesses that touch this range give ERR_FAULT */
 	int dma_outstanding;			 /* gmem_dma_map() less gmem_dma_unmap() */
 	/* what was asked for */
-	unsigned reset_requests, poweroff_requests, fails;
-	enum vm_disposition fail_disposition; /* of the last vm_fail() */
+	unsigned reset_requests, poweroff_requests, fails, holds;
+	enum vm_disposition fail_disposition; /* of the last vm_fail() or vm_hold() */
 	char fail_text[256];
 	/* fake_irq_attach(): levels and rising edges seen by the two chips */
 	bool pic_level[16], ioapic_level[GSI_COUNT];

@@ -96,3 +96,15 @@ void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 	vsnprintf(f->fail_text, sizeof(f->fail_text), fmt, ap);
 	va_end(ap);
 }
+
+void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
+{
+	struct fake_vm *f = fake_of(vm);
+	va_list ap;
+
+	f->holds++;
+	f->fail_disposition = d;
+	va_start(ap, fmt);
+	vsnprintf(f->fail_text, sizeof(f->fail_text), fmt, ap);
+	va_end(ap);
+}
