@@ -288,3 +288,8 @@ int disk_make_room(struct store *s, uint64_t blocks, uint64_t chunks, struct err
 	    (unsigned long long)(map_available(s) * STORE_BLOCK / 1024),
 	    (unsigned long long)(s->nblocks * STORE_BLOCK / MIB));
 }
+
+void store_give_up(struct store *s)
+{
+	s->dead = true;
+}

@@ -63,4 +63,8 @@ int disk_chunk_set(struct store *s, uint64_t id, uint64_t index, const struct di
  */
 int disk_make_room(struct store *s, uint64_t blocks, uint64_t chunks, struct errmsg *e) MUST_CHECK;
 
+/* What is not committed is given up: the store refuses changes from now on, until it is opened
+ * anew. */
+void store_give_up(struct store *s);
+
 #endif

@@ -78,6 +78,9 @@ int overlay_freeze(
 /* The disk's content becomes the frozen layer's (0: the base's); commits. */
 int overlay_restore(
     struct overlay *d, struct store *s, uint64_t frozen, struct errmsg *e) MUST_CHECK;
+/* The same without the commit, and not while merging: see vdisk_set_content(). */
+int overlay_set_content(struct overlay *d, struct store *s, uint64_t frozen, uint64_t *orphan,
+    struct errmsg *e) MUST_CHECK;
 
 /*
  * Merges all layers below the top into one, sharing their blocks, a piece with each call, until
@@ -86,6 +89,9 @@ int overlay_restore(
  */
 int overlay_flatten_step(
     struct overlay *d, struct store *s, bool *done, struct errmsg *e) MUST_CHECK;
+
+/* Gives up a merge that is under way; commits. */
+void overlay_flatten_abort(struct overlay *d, struct store *s);
 
 /*
  * The disk has so many bytes (a multiple of 512). Less than before: what lies behind must be

@@ -11,6 +11,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine.h"
+#include "hv/snapshot/disk_object.h"
 #include "hv/snapshot/engine_int.h"
 #include "hv/snapshot/overlay_base.h"
 
@@ -358,14 +359,45 @@ int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errms
 	return OK;
 }
 
-int overlay_blk_restore(struct store *s, const struct snap_disk *rec, struct errmsg *e)
+/* In the running transaction; *changed says that it has something of this. */
+static int set_contents(struct store *s, struct overlay *const *disk, const struct snap_disk *rec,
+    unsigned n, uint64_t *orphan, bool *changed, struct errmsg *e)
 {
-	struct blk_dev *d;
-	int err = overlay_blk_check(s, rec, e);
+	int err = disk_make_room(s, n, 3 * n, e); /* so that none fails behind another */
 
+	for (unsigned i = 0; !err && i < n; i++) {
+		err = overlay_set_content(disk[i], s, rec[i].overlay, &orphan[i], e);
+		*changed |= !err;
+	}
+	return err;
+}
+
+int overlay_blk_restore(struct store *s, const struct snap_disk *rec, unsigned n, struct errmsg *e)
+{
+	uint64_t orphan[SNAP_DISKS_MAX] = {0};
+	struct overlay *disk[SNAP_DISKS_MAX];
+	bool changed = false;
+	int err = n > SNAP_DISKS_MAX ? err_set(e, ERR_INVAL, "too many disks") : OK;
+
+	for (unsigned i = 0; !err && i < n; i++) {
+		struct blk_dev *d;
+
+		err = overlay_blk_open(s, rec[i].name, &d, e);
+		if (err)
+			break;
+		disk[i] = overlay_blk_disk(d);
+		overlay_flatten_abort(disk[i], s); /* which commits: before anything changes */
+	}
 	if (!err)
-		err = overlay_blk_open(s, rec->name, &d, e);
-	return err ? err : overlay_restore(overlay_blk_disk(d), s, rec->overlay, e);
+		err = set_contents(s, disk, rec, n, orphan, &changed, e);
+	if (!err)
+		err = store_commit(s, e);
+	if (err && changed)
+		store_give_up(s); /* opened again, the store shows the disks as they were */
+	for (unsigned i = 0; !err && i < n; i++)
+		if (orphan[i]) /* room that cannot be regained now is at the next opening */
+			(void)store_object_delete(s, orphan[i], NULL);
+	return err;
 }
 
 void overlay_blk_reattach(struct store *s)

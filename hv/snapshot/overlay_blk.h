@@ -55,10 +55,12 @@ int overlay_blk_prepare(struct blk_dev *d, struct errmsg *e) MUST_CHECK;
 /* That the snapshot's disk is here, and may be given to what it recorded. Opens it. */
 int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errmsg *e) MUST_CHECK;
 /*
- * Gives the disk the content that the snapshot recorded; commits. The machine that had the
- * disk stands still, its requests are finished.
+ * Gives all n disks the content that a snapshot recorded, in one commit: all or none of them has
+ * it after a power cut. Each was checked by overlay_blk_check(). The machine that had them stands
+ * still, its requests are finished. After an error the disks are as they were.
  */
-int overlay_blk_restore(struct store *s, const struct snap_disk *rec, struct errmsg *e) MUST_CHECK;
+int overlay_blk_restore(
+    struct store *s, const struct snap_disk *rec, unsigned n, struct errmsg *e) MUST_CHECK;
 
 /*
  * Writes what the layers hold into the base partition, and leaves the disk empty over it. No

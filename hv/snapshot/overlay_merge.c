@@ -28,23 +28,38 @@ int overlay_freeze(struct overlay *d, struct store *s, uint64_t *frozen, struct 
 	return OK;
 }
 
-static void merge_abort(struct overlay *d, struct store *s)
+void overlay_flatten_abort(struct overlay *d, struct store *s)
 {
 	if (d->merged)
 		(void)store_object_delete(s, d->merged, NULL); /* else at the next opening */
 	d->merged = 0;
 }
 
-int overlay_restore(struct overlay *d, struct store *s, uint64_t frozen, struct errmsg *e)
+int overlay_set_content(
+    struct overlay *d, struct store *s, uint64_t frozen, uint64_t *orphan, struct errmsg *e)
 {
-	int err;
+	int err = vdisk_set_content(s, &d->v, frozen, orphan, e);
 
-	merge_abort(d, s);
-	err = vdisk_set_content(s, &d->v, frozen, e);
 	if (err)
 		return err;
 	d->lost = false; /* whatever was lost is not wanted any more */
+	overlay_dirty(d, s);
 	return overlay_error(d, layers_load(d, s, e), e);
+}
+
+int overlay_restore(struct overlay *d, struct store *s, uint64_t frozen, struct errmsg *e)
+{
+	uint64_t orphan;
+	int err;
+
+	overlay_flatten_abort(d, s);
+	err = overlay_set_content(d, s, frozen, &orphan, e);
+	if (!err)
+		err = overlay_error(d, store_commit(s, e), e);
+	/* Room that cannot be regained now is at the next opening. */
+	if (!err && orphan)
+		(void)store_object_delete(s, orphan, NULL);
+	return err;
 }
 
 /* --- merging ------------------------------------------------------------------------- */
@@ -212,7 +227,7 @@ int overlay_flatten_step(struct overlay *d, struct store *s, bool *done, struct 
 		*done = err == OK;
 	}
 	if (err)
-		merge_abort(d, s);
+		overlay_flatten_abort(d, s);
 	return overlay_error(d, err, e);
 }
 

@@ -318,13 +318,15 @@ int vdisk_freeze(struct store *s, struct vdisk *v, uint64_t *frozen, struct errm
 	return OK;
 }
 
-int vdisk_set_content(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e)
+int vdisk_set_content(
+    struct store *s, struct vdisk *v, uint64_t frozen, uint64_t *orphan, struct errmsg *e)
 {
 	struct store_object_info o;
 	uint64_t fresh, old = v->top;
-	bool orphan = false;
+	bool last = false;
 	int err = frozen ? disk_object_get(s, frozen, &o, e) : OK;
 
+	*orphan = 0;
 	if (!err && frozen && !(o.flags & OBJ_COMPLETE))
 		err =
 		    err_set(e, ERR_CORRUPT, "object %llu: not frozen", (unsigned long long)frozen);
@@ -336,17 +338,13 @@ int vdisk_set_content(struct store *s, struct vdisk *v, uint64_t frozen, struct 
 	if (!err)
 		err = store_object_link(s, fresh, e);
 	if (!err)
-		err = store_object_unlink(s, old, &orphan, e);
+		err = store_object_unlink(s, old, &last, e);
 	if (!err) {
 		v->top = fresh;
 		err = vdisk_put(s, v, e);
 	}
-	if (!err)
-		err = store_commit(s, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "disk '%s'", v->name);
-	/* Room that cannot be regained now is at the next opening. */
-	if (orphan)
-		(void)store_object_delete(s, old, NULL);
+	*orphan = last ? old : 0;
 	return OK;
 }

@@ -68,9 +68,10 @@ int vdisk_put(struct store *s, const struct vdisk *v, struct errmsg *e) MUST_CHE
 int vdisk_freeze(struct store *s, struct vdisk *v, uint64_t *frozen, struct errmsg *e) MUST_CHECK;
 /*
  * The disk's content becomes what the frozen layer shows: a new top over it. frozen == 0: an empty
- * one. Commits, and gives back what the old top alone held.
+ * one. Does not commit. *orphan (0: none) is the old top, if nothing else refers to it, to be
+ * deleted after the commit. Errors as for vdisk_freeze().
  */
-int vdisk_set_content(
-    struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e) MUST_CHECK;
+int vdisk_set_content(struct store *s, struct vdisk *v, uint64_t frozen, uint64_t *orphan,
+    struct errmsg *e) MUST_CHECK;
 
 #endif

@@ -318,7 +318,7 @@ static void test_freeze_and_restore(void **state)
 	memset(buf, 2, sizeof(buf));
 	assert_int_equal(request(d, BLK_WRITE, 0, buf, 8), OK);
 	OKAY(overlay_blk_check(store, &rec, &e));
-	OKAY(overlay_blk_restore(store, &rec, &e));
+	OKAY(overlay_blk_restore(store, &rec, 1, &e));
 	assert_int_equal(request(d, BLK_READ, 0, got, 8), OK);
 	assert_int_equal(got[0], 1);
 	OKAY(overlay_blk_prepare(d, &e));
