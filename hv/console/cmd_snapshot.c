@@ -86,6 +86,7 @@ static const struct command_arg save_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the snapshot's name"),
     COMMAND_ARG("--poweroff", ARG_FLAG, "leave the machine frozen: it waits to be restored"),
     COMMAND_ARG("--replace", ARG_FLAG, "a snapshot of that name gives way"),
+    COMMAND_ARG("--full", ARG_FLAG, "all of its memory, not only what has changed"),
     COMMAND_ARGS_END,
 };
 
@@ -95,7 +96,8 @@ static int save_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME");
 	struct vm *vm = vm_find(call_arg(c, "VM"));
 	unsigned flags = (call_arg(c, "--poweroff") ? SAVE_POWEROFF : 0) |
-			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0);
+			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0) |
+			 (call_arg(c, "--full") ? SAVE_FULL : 0);
 	char id[37], size[32];
 	struct save_result r;
 	struct errmsg e;
@@ -133,6 +135,7 @@ static const struct command_arg restore_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the snapshot", .complete = complete_snapshot),
     COMMAND_ARG("--as", ARG_VALUE, "the name of the machine that results"),
     COMMAND_ARG("--paused", ARG_FLAG, "it stays paused"),
+    COMMAND_ARG("--eager", ARG_FLAG, "read and check all of its memory before it runs"),
     COMMAND_ARG("--clock", ARG_VALUE, "what its clock does: freeze (default) or advance",
 	.choices = clock_choices),
     COMMAND_ARGS_END,
@@ -165,6 +168,7 @@ static int restore_run(struct console_call *c)
 	const char *name = call_arg(c, "NAME"), *as = call_arg(c, "--as");
 	const char *clock = call_arg(c, "--clock");
 	unsigned flags = (call_arg(c, "--paused") ? RESTORE_PAUSED : 0) |
+			 (call_arg(c, "--eager") ? RESTORE_EAGER : 0) |
 			 (clock && strcmp(clock, "advance") == 0 ? RESTORE_ADVANCE : 0);
 	struct vm *old = in_the_way(name, as);
 	struct restore_result r;

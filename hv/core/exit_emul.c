@@ -87,14 +87,11 @@ static int mem_cmpxchg(void *ctx, gpa_t addr, void *old, const void *desired, un
 	return OK;
 }
 
-/* All of guest RAM is there and writable: nothing to make ready. */
 static int mem_probe(void *ctx, gpa_t addr, unsigned len, bool write)
 {
 	struct vcpu *v = ctx;
-	uint64_t left;
 
-	(void)write;
-	return gmem_peek(v->vm, addr, &left) && left >= len ? OK : ERR_FAULT;
+	return gmem_prepare(v->vm, addr, len, write);
 }
 
 static int port_read(void *ctx, uint16_t port, unsigned len, uint32_t *value)
@@ -282,8 +279,25 @@ static COLD void emulate_exit(struct vcpu *v, const struct vm_exit *x)
 	    x->mmio.gpa);
 }
 
+/* RAM that had to be fetched, copied or opened first: the guest tries again. */
+static COLD bool served_by_ram(struct vcpu *v, const struct vm_exit *x)
+{
+	switch (gmem_fault(v->vm, gpa(x->mmio.gpa), x->mmio.write)) {
+	case GMEM_NOT_RAM:
+		return false;
+	case GMEM_WAS_READY:
+		virt->flush(v);
+		return true;
+	default:
+		return true;
+	}
+}
+
 void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 {
+	if (x->mmio.gpa - MEMMAP_LOW_RAM_MAX >= MEMMAP_HIGH_RAM - MEMMAP_LOW_RAM_MAX &&
+	    served_by_ram(v, x))
+		return;
 	/* Code in device memory, or page tables there: no machine does that; the fetch would fail
 	 * again. */
 	if (UNLIKELY(x->mmio.exec)) {

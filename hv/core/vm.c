@@ -283,12 +283,7 @@ void vm_unquiesce(struct vm *vm)
 /* Everything at power-on, boot payload loaded. vCPUs are parked, the clock stands. */
 static int power_on(struct vm *vm, struct errmsg *e)
 {
-	struct gmem_range r[GMEM_MAX_RANGES];
-	unsigned n = gmem_ranges(vm, r);
-
-	for (unsigned i = 0; i < n; i++)
-		if (gmem_zero(vm, gpa(r[i].start), r[i].size))
-			return err_set(e, ERR_FAULT, "guest memory is not there");
+	gmem_reset(vm);
 	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
 	vm->deferred_action = VM_ACTION_NONE;
 	for (unsigned i = 0; i < vm->nvcpus; i++)
@@ -354,10 +349,9 @@ int vm_resume(struct vm *vm, struct errmsg *e)
 	mutex_lock(&vm->lock);
 	if (vm->run_state == VM_PAUSED) {
 		vm->run_state = VM_RUNNING;
-		if (vm->disposition == DISP_NO_SPACE) {
+		if (vm->reason[0]) /* vm_hold()'s; it has been mended, or will be told again */
 			vm->disposition = DISP_NONE;
-			vm->reason[0] = '\0';
-		}
+		vm->reason[0] = '\0';
 		guest_clock_tell(vm);
 		vm_unquiesce(vm);
 		if (vm->deferred_action != VM_ACTION_NONE)
@@ -482,7 +476,7 @@ void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 	va_list ap;
 
 	if (vm->action != VM_ACTION_NONE)
-		return; /* it goes no further as it is */
+		return; /* it does not go on anyway */
 	va_start(ap, fmt);
 	str_vformat(vm->reason, sizeof(vm->reason), fmt, ap);
 	va_end(ap);
@@ -534,6 +528,10 @@ static void carry_out(struct vm *vm)
 		return;
 	}
 	switch (a) {
+	case VM_ACTION_PAUSE:
+		stop_locked(vm, VM_PAUSED, d);
+		notice(vm, vm->reason);
+		break;
 	case VM_ACTION_RESET:
 		if (reset_locked(vm, &e)) {
 			str_copy(vm->reason, sizeof(vm->reason), e.text);
@@ -543,10 +541,6 @@ static void carry_out(struct vm *vm)
 			vm->disposition = d;
 			notice(vm, "reset by the guest");
 		}
-		break;
-	case VM_ACTION_PAUSE:
-		stop_locked(vm, VM_PAUSED, d);
-		notice(vm, vm->reason);
 		break;
 	case VM_ACTION_POWEROFF:
 		stop_locked(vm, VM_STOPPED, d);

@@ -111,6 +111,9 @@ struct vm {
 	unsigned nvcpus;
 	struct vcpu **vcpus;
 	struct gmem *gmem;
+	/* the snapshot that RAM is watched against (gmem_track.h), for the next one; zeros: none */
+	uint8_t base_id[16];
+	char base_name[64]; /* its name when it was taken */
 	struct npt npt;
 	struct iobus *iobus;
 	struct cpu_model *cpu_model; /* the CPUID image; stored in snapshots */
@@ -205,9 +208,10 @@ struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);
  */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
+/* Pauses this guest, with a disposition and a reason, for what the operator can mend. Any context.
+ */
+void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Stops this guest with a disposition and a reason (I4). Any context. */
 void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Pauses it with a disposition and a reason, until the operator lets it go on. Any context. */
-void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

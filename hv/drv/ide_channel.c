@@ -145,7 +145,7 @@ static uint8_t command_build(struct ide_disk *d, const struct blk_req *r, struct
 	struct ide_dma *dma = d->channel->dma;
 
 	if (r->op == BLK_DISCARD) {
-		struct sg block = {virt_to_phys(dma->block), SECTOR_SIZE};
+		struct sg block = {.addr = virt_to_phys(dma->block), .len = SECTOR_SIZE};
 
 		/* one block of ranges; the command's count is that of blocks */
 		ata_task(t, command_of(d, r), unit_of(d), 0, 1);

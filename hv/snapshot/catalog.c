@@ -185,7 +185,7 @@ int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg 
 
 /* --- appearing and going ------------------------------------------------------------- */
 
-static bool is_open(struct store *s, uint64_t state_object)
+bool catalog_is_open(struct store *s, uint64_t state_object)
 {
 	struct list *l;
 
@@ -226,6 +226,34 @@ static int remove_orphans(
 	return err ? err : other;
 }
 
+/*
+ * The objects of a snapshot that has just gone from the catalog. Somebody may be reading them still
+ * (a machine that is restored on demand): then they go when the last reader closes them, or, after
+ * a power cut, at the next opening.
+ */
+static int let_go(
+    struct store *s, const struct snap_info *info, const bool orphan[2], struct errmsg *e)
+{
+	struct list *l;
+
+	if (!catalog_is_open(s, info->state_object))
+		return remove_orphans(s, info, orphan, e);
+	LIST_FOREACH(l, &s->open_snaps)
+	{
+		struct snap *sn = LIST_ENTRY(l, struct snap, link);
+
+		if (sn->info.state_object == info->state_object)
+			memcpy(sn->doomed, orphan, sizeof(sn->doomed));
+	}
+	return OK;
+}
+
+void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2])
+{
+	if ((doomed[0] || doomed[1]) && !catalog_is_open(s, info->state_object))
+		(void)remove_orphans(s, info, doomed, NULL);
+}
+
 int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
     const uint8_t *freeze, struct errmsg *e)
 {
@@ -244,8 +272,6 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 		return err;
 	if (replaces && !replace)
 		return err_set(e, ERR_EXIST, "snapshot '%s' exists already", info->name);
-	if (replaces && is_open(s, old.state_object))
-		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", info->name);
 	err = replaces ? unlink_snapshot(s, &key, &old, orphan, e) : OK;
 	if (!err)
 		err = store_object_link(s, info->state_object, e);
@@ -261,7 +287,7 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 	/* From here on the new one is whole; room that cannot be regained now is at the next
 	 * opening. */
 	if (!err)
-		(void)remove_orphans(s, &old, orphan, NULL);
+		(void)let_go(s, &old, orphan, NULL);
 	return err;
 }
 
@@ -279,16 +305,43 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 		return err_set(e, err, "snapshot '%s': not found", name);
 	if (err)
 		return err;
-	if (is_open(s, info.state_object))
-		return err_set(e, ERR_BUSY, "snapshot '%s' is in use", name);
 	err = unlink_snapshot(s, &key, &info, orphan, e);
 	if (!err)
 		err = store_commit(s, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "snapshot '%s'", name);
-	err = remove_orphans(s, &info, orphan, e);
+	err = let_go(s, &info, orphan, e);
 	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name)
 		   : OK;
+}
+
+int catalog_change_ram(
+    struct store *s, const struct snap_info *info, uint64_t old, struct errmsg *e)
+{
+	uint8_t rec[SN_STRINGS + 2 * STORE_NAME_MAX];
+	uint32_t len = catalog_encode(info, rec);
+	struct snap_info now;
+	struct store_key key;
+	bool orphan = false;
+	int err = store_may_change(s, false, e);
+
+	if (!err)
+		err = catalog_find(s, info->name, &key, &now, e);
+	if (!err && now.ram_object != old)
+		err = err_set(e, ERR_STATE, "has changed meanwhile");
+	if (err)
+		return err;
+	err = store_object_link(s, info->ram_object, e);
+	if (!err)
+		err = tree_update(s, &key, rec, len, e);
+	if (!err)
+		err = store_object_unlink(s, old, &orphan, e);
+	if (!err)
+		err = store_commit(s, e);
+	err = half_done(s, err);
+	if (!err && orphan) /* room that cannot be regained now is at the next opening */
+		(void)store_object_delete(s, old, NULL);
+	return err;
 }
 
 /* --- listing ------------------------------------------------------------------------- */
@@ -338,6 +391,20 @@ static int catalog_next(struct store *s, uint64_t *offset, struct snap_info *inf
 	*offset = key.offset;
 	/* the caller goes on after a record that cannot be read */
 	return catalog_decode(data, len, info, e) ? ERR_STATE : OK;
+}
+
+int catalog_find_ram(struct store *s, uint64_t object, struct snap_info *info)
+{
+	uint64_t at = 0;
+	int err;
+
+	while ((err = catalog_next(s, &at, info, NULL)) == OK || err == ERR_STATE) {
+		if (!err && info->ram_object == object)
+			return OK;
+		if (at++ == UINT64_MAX)
+			break;
+	}
+	return ERR_NOENT;
 }
 
 int snap_list(struct store *s,

@@ -17,6 +17,8 @@ static struct mutex lock; /* protects the store: one caller at a time */
 static struct store *store;
 static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
+static unsigned holders;      /* users that keep the store over several locks */
+static uint64_t raised;	      /* write epochs; atomic */
 
 struct store *engine_lock(struct errmsg *e)
 {
@@ -78,6 +80,8 @@ static void reopen_if_broken(void)
 {
 	struct store_stat st;
 
+	if (!store || holders)
+		return;
 	store_stat(store, &st);
 	if (st.writable)
 		return;
@@ -94,6 +98,23 @@ void engine_unlock(void)
 {
 	reopen_if_broken();
 	mutex_unlock(&lock);
+}
+
+void engine_hold(void)
+{
+	holders++;
+}
+
+void engine_release(void)
+{
+	mutex_lock(&lock);
+	holders--;
+	engine_unlock();
+}
+
+uint64_t engine_epochs_raised(void)
+{
+	return __atomic_load_n(&raised, __ATOMIC_SEQ_CST);
 }
 
 /* Every message of a failed save or restore begins with the snapshot's name; what the host lacks
@@ -128,6 +149,7 @@ static int first_write(struct vm *vm, struct blk_dev *backend)
 	if (!s)
 		return partition ? ERR_IO : OK;
 	err = store_epoch_bump(s, backend->part_guid, &epoch, &e);
+	__atomic_fetch_add(&raised, 1, __ATOMIC_SEQ_CST);
 	engine_unlock();
 	if (err)
 		log_error("vm '%s': disk '%s': cannot record that it changes: %s", vm->config.name,

@@ -24,7 +24,11 @@ void engine_init(void);
 struct store *engine_lock(struct errmsg *e);
 void engine_unlock(void);
 
-enum save_flags { SAVE_POWEROFF = 1 << 0, SAVE_REPLACE = 1 << 1 };
+enum save_flags {
+	SAVE_POWEROFF = 1 << 0,
+	SAVE_REPLACE = 1 << 1,
+	SAVE_FULL = 1 << 2, /* all of RAM, also if only some of it has changed since the last one */
+};
 
 struct save_result {
 	struct snap_info info;
@@ -33,8 +37,9 @@ struct save_result {
 };
 
 /*
- * Saves a running or paused machine. It goes on afterwards as it was before,
- * or stays frozen (SAVE_POWEROFF). On failure nothing has changed.
+ * Saves a running or paused machine: what has changed since it was last saved or restored, if that
+ * snapshot is still there, else all. A running one stands still for the moment of the snapshot and
+ * goes on while it is written, or stays frozen (SAVE_POWEROFF). On failure nothing has changed.
  */
 int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress progress,
     void *ctx, struct save_result *out, struct errmsg *e) MUST_CHECK;
@@ -42,11 +47,12 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress
 enum restore_flags {
 	RESTORE_PAUSED = 1 << 0,  /* stays paused afterwards */
 	RESTORE_ADVANCE = 1 << 1, /* VM time moves on by the wall time that passed since the save */
+	RESTORE_EAGER = 1 << 2,	  /* all of RAM is read and checked before the machine runs */
 };
 
 struct restore_result {
 	char vm[VM_NAME_MAX + 1];
-	uint64_t bytes;		/* of RAM loaded */
+	uint64_t bytes;		/* of RAM loaded before it ran */
 	uint64_t first_insn_ns; /* from the call to the first vCPU that ran; 0 if paused */
 };
 

@@ -7,6 +7,15 @@
 
 /* Returns err, with the snapshot's name before the message if it is not there yet. */
 int engine_error(const char *name, int err, struct errmsg *e);
+/* How often a disk's write epoch was raised since the start. Any context. */
+uint64_t engine_epochs_raised(void);
+/*
+ * With the store locked: it is not closed and opened anew behind a user of it that lets go of the
+ * lock between two steps. After a failure it refuses changes until the last one has released it.
+ */
+void engine_hold(void);
+/* Without the lock. */
+void engine_release(void);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
 

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 #include "hv/block/block.h"
-#include "hv/core/gmem.h"
+#include "hv/core/gmem_track.h"
 #include "hv/core/vclock.h"
 #include "hv/dev/virtio_blk.h"
 #include "hv/lib/cursor.h"
@@ -13,6 +13,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/pager.h"
 #include "hv/snapshot/vm_tree.h"
 
 struct restore {
@@ -22,7 +23,7 @@ struct restore {
 	struct snap *snap;
 	struct vm_restore tree;
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
-	uint64_t loaded;
+	uint64_t loaded, created;
 };
 
 static struct blk_dev *find_by_guid(const uint8_t guid[16])
@@ -129,9 +130,34 @@ static int load_ram(struct restore *r, struct errmsg *e)
 	return err == ERR_NOENT ? OK : err;
 }
 
+static int load_all(struct restore *r, struct errmsg *e)
+{
+	int err = snap_ram_check(r->snap, range_is_ram, r, e);
+
+	if (!err)
+		err = load_ram(r, e);
+	if (!err)
+		gmem_watch(r->tree.vm);
+	return err;
+}
+
+/*
+ * RAM follows when it is touched. Its index is not walked first: that would take longer the more
+ * RAM there is. The tree that holds it carries checksums down to each piece; totals are compared
+ * when all has been read.
+ */
+static int load_later(struct restore *r, struct errmsg *e)
+{
+	struct snap *sn = r->snap;
+
+	r->snap = NULL; /* the pager's */
+	return pager_start(r->tree.vm, sn, e);
+}
+
 /* Builds the machine aside from the open snapshot, state and RAM checked and in place. */
 static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
 {
+	struct snap_info info = *snap_info(r->snap);
 	void *fdt = NULL;
 	size_t size;
 	int err = check_disks(r, s, e);
@@ -149,12 +175,14 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 	if (!err)
 		err = check_backends(r, e);
 	if (!err)
-		err = snap_ram_check(r->snap, range_is_ram, r, e);
-	if (!err)
-		err = load_ram(r, e);
-	if (err)
+		err = r->flags & RESTORE_EAGER ? load_all(r, e) : load_later(r, e);
+	if (err) {
 		vm_tree_done(&r->tree, false);
-	return err;
+		return err;
+	}
+	memcpy(r->tree.vm->base_id, info.id, sizeof(info.id));
+	str_copy(r->tree.vm->base_name, sizeof(r->tree.vm->base_name), info.name);
+	return OK;
 }
 
 static int open_snapshot(struct restore *r, struct store *s, const char *name, struct errmsg *e)
@@ -173,12 +201,14 @@ static int prepare(struct restore *r, const char *name, const char *as, struct e
 	if (!s)
 		return ERR_NOENT;
 	err = open_snapshot(r, s, name, e);
-	if (!err)
+	if (!err) {
+		r->created = snap_info(r->snap)->created;
 		err = build_aside(r, s, as, e);
+	}
 	if (!err && (r->flags & RESTORE_ADVANCE)) {
-		uint64_t created = snap_info(r->snap)->created, now = wall_time();
+		uint64_t now = wall_time();
 
-		r->tree.advance = now > created ? now - created : 0;
+		r->tree.advance = now > r->created ? now - r->created : 0;
 	}
 	snap_close(r->snap);
 	engine_unlock();

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Saving a machine. The VM's mutex is held throughout; the store's is not held
- * while the machine is being quiesced, since a guest's first write waits for it.
+ * Saving a machine. It stands still while its state is copied and its memory is armed for copying
+ * before the next write; everything is encoded and written after it runs again. The VM's mutex is
+ * held throughout; the store's for one step at a time, and not while the machine is being
+ * quiesced, since a guest's first write waits for it.
  */
 #include <string.h>
 #include "hv/block/block.h"
-#include "hv/core/gmem.h"
+#include "hv/core/gmem_track.h"
 #include "hv/core/guest_clock.h"
 #include "hv/core/vtimer.h"
 #include "hv/lib/fmt.h"
@@ -20,10 +22,18 @@ struct save {
 	unsigned flags;
 	engine_progress progress;
 	void *ctx;
+	bool still; /* the guest stands still until all is written */
+	bool full;  /* all of RAM, not only what has changed since the last snapshot */
 	struct snap_writer *writer;
 	struct state_writer tree;
-	uint64_t paused_at;
+	uint64_t paused_at, done, total;
+	struct snap_disk disks[SNAP_DISKS_MAX];
+	unsigned ndisks;
+	uint64_t raised; /* engine_epochs_raised() when the disks were looked up */
 };
+
+/* Copies of 64 KiB that may wait for the disk. */
+enum { SAVE_SLOTS = 64 };
 
 static bool is_zero(const uint64_t *p, uint64_t bytes)
 {
@@ -42,7 +52,9 @@ static uint64_t nonzero_bytes(struct vm *vm)
 
 	for (unsigned i = 0; i < n; i++) {
 		for (uint64_t a = 0, len; a < r[i].size; a += STORE_CHUNK) {
-			if (!is_zero(gmem_peek(vm, gpa(r[i].start + a), &len), STORE_CHUNK))
+			const void *p = gmem_peek(vm, gpa(r[i].start + a), &len);
+
+			if (p && !is_zero(p, STORE_CHUNK))
 				sum += STORE_CHUNK;
 			if ((a & (64 * MIB - 1)) == 0)
 				thread_yield();
@@ -51,17 +63,76 @@ static uint64_t nonzero_bytes(struct vm *vm)
 	return sum;
 }
 
-/* Refuses before the guest is paused: first by the worst case, then, if need be, by looking. */
-static int check_space(struct store *s, struct vm *vm, struct errmsg *e)
+/*
+ * Refuses before the guest is paused: first by the worst case, then, if need be, by looking. What a
+ * guest changes between this look and the pause may still not fit: then the save fails.
+ */
+static int check_space(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const uint64_t tree = 4 * MIB;
+	struct vm *vm = sv->vm;
 
+	if (!sv->full)
+		return store_can_hold(s, gmem_save_size(vm) + tree, e);
 	if (store_can_hold(s, vm->config.memory + tree, e) == OK)
 		return OK;
 	return store_can_hold(s, nonzero_bytes(vm) + tree, e);
 }
 
-static int begin(struct save *sv, const char *name, struct errmsg *e)
+/* The snapshot that the machine's memory is watched against, if it is still there. */
+static bool base_is_there(struct vm *vm, struct store *s)
+{
+	static const uint8_t none[16];
+	struct errmsg ignored;
+	struct snap *sn;
+	bool same;
+
+	if (!gmem_watched(vm) || memcmp(vm->base_id, none, sizeof(none)) == 0 ||
+	    snap_open(s, vm->base_name, &sn, &ignored))
+		return false;
+	same = memcmp(snap_info(sn)->id, vm->base_id, sizeof(vm->base_id)) == 0;
+	snap_close(sn);
+	return same;
+}
+
+/* Which disks the machine writes directly, and what their epochs are now. */
+static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
+{
+	const struct vm_config *c = &sv->vm->config;
+	static const uint8_t none[16];
+
+	sv->raised = engine_epochs_raised();
+	sv->ndisks = 0;
+	for (uint32_t i = 0; i < c->ndevs; i++) {
+		const struct config_dev *d = &c->devs[i];
+		struct snap_disk *disk = &sv->disks[sv->ndisks];
+		struct blk_dev *b;
+		int err;
+
+		if (d->kind != CONFIG_VIRTIO_BLK || d->read_only)
+			continue;
+		if (sv->ndisks == SNAP_DISKS_MAX)
+			return err_set(
+			    e, ERR_RANGE, "more than %d disks that it writes", SNAP_DISKS_MAX);
+		b = blk_find(d->backend);
+		if (!b || memcmp(b->part_guid, none, sizeof(none)) == 0)
+			return err_set(e, ERR_UNSUPPORTED,
+			    "disk '%s': '%s' is not a partition with a GUID, so nothing could tell "
+			    "whether it changes",
+			    d->name, d->backend);
+		*disk = (struct snap_disk){.overlay = 0};
+		memcpy(disk->guid, b->part_guid, sizeof(disk->guid));
+		str_copy(disk->name, sizeof(disk->name), d->backend);
+		err = store_epoch_get(s, b->part_guid, &disk->epoch, e);
+		if (err)
+			return err;
+		sv->ndisks++;
+	}
+	return OK;
+}
+
+/* What can be refused, reserved or looked up while the guest still runs. */
+static int begin_in_store(struct save *sv, struct store *s, const char *name, struct errmsg *e)
 {
 	struct snap_params p = {
 	    .name = name,
@@ -71,127 +142,242 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 	    .replace = sv->flags & SAVE_REPLACE,
 	    .freeze = sv->flags & SAVE_POWEROFF ? sv->vm->config.uuid : NULL,
 	};
+	int err = snap_name_check(name, e);
+
+	engine_make_id(p.id);
+	sv->full = (sv->flags & SAVE_FULL) || !base_is_there(sv->vm, s);
+	p.parent_name = sv->full ? NULL : sv->vm->base_name;
+	if (!err)
+		err = look_up_disks(sv, s, e);
+	if (!err)
+		err = check_space(sv, s, e);
+	if (!err)
+		err = snap_writer_begin(s, &p, &sv->writer, e);
+	if (!sv->full &&
+	    (err == ERR_RANGE || err == ERR_STATE)) { /* no child to be had of that one */
+		sv->full = true;
+		p.parent_name = NULL;
+		err = check_space(sv, s, e);
+		if (!err)
+			err = snap_writer_begin(s, &p, &sv->writer, e);
+	}
+	return err;
+}
+
+static int begin(struct save *sv, const char *name, struct errmsg *e)
+{
 	struct store *s = engine_lock(e);
 	int err;
 
 	if (!s)
 		return ERR_NOENT;
-	engine_make_id(p.id);
-	err = snap_name_check(name, e);
+	err = begin_in_store(sv, s, name, e);
+	if (!err) {
+		err = gmem_save_begin(sv->vm, sv->full, SAVE_SLOTS, e);
+		if (err)
+			snap_writer_abort(sv->writer);
+	}
 	if (!err)
-		err = check_space(s, sv->vm, e);
-	if (!err)
-		err = snap_writer_begin(s, &p, &sv->writer, e);
+		engine_hold();
 	engine_unlock();
 	return err;
 }
 
-/* Which disks the machine writes directly, and what their epochs are now. */
-static int record_disks(struct save *sv, struct store *s, struct errmsg *e)
+/* --- the store, for one step at a time: others use it while a machine is being saved --- */
+
+static int record_disks(struct save *sv, struct errmsg *e)
 {
-	const struct vm_config *c = &sv->vm->config;
-	static const uint8_t none[16];
+	struct store *s = engine_lock(e);
+	int err = s ? OK : ERR_NOENT;
 
-	for (uint32_t i = 0; i < c->ndevs; i++) {
-		const struct config_dev *d = &c->devs[i];
-		struct snap_disk disk = {.overlay = 0};
-		struct blk_dev *b;
-		int err;
-
-		if (d->kind != CONFIG_VIRTIO_BLK || d->read_only)
-			continue;
-		b = blk_find(d->backend);
-		if (!b || memcmp(b->part_guid, none, sizeof(none)) == 0)
-			return err_set(e, ERR_UNSUPPORTED,
-			    "disk '%s': '%s' is not a partition with a GUID, so nothing could tell "
-			    "whether it changes",
-			    d->name, d->backend);
-		memcpy(disk.guid, b->part_guid, sizeof(disk.guid));
-		str_copy(disk.name, sizeof(disk.name), d->backend);
-		err = store_epoch_get(s, b->part_guid, &disk.epoch, e);
-		if (!err)
-			err = snap_writer_disk(sv->writer, &disk, e);
-		if (err)
-			return err;
-	}
-	return OK;
+	for (unsigned i = 0; !err && i < sv->ndisks; i++)
+		err = snap_writer_disk(sv->writer, &sv->disks[i], e);
+	if (s)
+		engine_unlock();
+	return err;
 }
 
 static int write_tree(struct save *sv, struct errmsg *e)
 {
 	void *fdt = NULL;
+	struct store *s;
 	size_t size;
 	int err = sw_encode(&sv->tree, &fdt, &size, e);
 
-	if (!err)
-		err = snap_writer_state(sv->writer, fdt, size, e);
+	if (err)
+		return err;
+	s = engine_lock(e);
+	err = s ? snap_writer_state(sv->writer, fdt, size, e) : ERR_NOENT;
+	if (s)
+		engine_unlock();
 	heap_free(fdt);
 	return err;
 }
 
-static int write_range(
-    struct save *sv, uint64_t start, uint64_t size, uint64_t before, struct errmsg *e)
+/* Runs of pages that have changed. */
+static int write_pages(struct save *sv, const struct gmem_piece *p, struct errmsg *e)
 {
-	for (uint64_t a = 0, len; a < size; a += STORE_CHUNK) {
-		const void *p = gmem_peek(sv->vm, gpa(start + a), &len);
-		int err;
+	const uint8_t *data = p->data;
+	int err = OK;
 
-		err = snap_writer_ram(sv->writer, gpa(start + a), p, STORE_CHUNK, e);
-		if (err)
-			return err;
-		if (sv->progress &&
-		    !sv->progress(sv->ctx, before + a + STORE_CHUNK, sv->vm->config.memory))
-			return err_set(e, ERR_CANCELLED, "cancelled");
-		thread_yield();
+	for (unsigned i = 0, n; !err && i < GMEM_CHUNK_PAGES; i += n) {
+		bool changed = p->pages >> i & 1;
+
+		for (n = 1; i + n < GMEM_CHUNK_PAGES && (p->pages >> (i + n) & 1) == changed; n++)
+			;
+		if (changed)
+			err = snap_writer_ram(sv->writer, gpa_add(p->addr, i * PAGE_SIZE),
+			    data + (size_t)i * PAGE_SIZE, (uint64_t)n * PAGE_SIZE, e);
 	}
-	return OK;
+	return err;
 }
 
-static int write_ram(struct save *sv, struct errmsg *e)
-{
-	struct gmem_range r[GMEM_MAX_RANGES];
-	unsigned n = gmem_ranges(sv->vm, r);
-	uint64_t before = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		int err = write_range(sv, r[i].start, r[i].size, before, e);
-
-		if (err)
-			return err;
-		before += r[i].size;
-	}
-	return OK;
-}
-
-/*
- * Everything from the quiesced machine into the store. After an error the machine goes on;
- * the commit may have reached the disk all the same, and with it that the machine is frozen.
- */
-static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
+static int write_piece(struct save *sv, const struct gmem_piece *p, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
-	struct errmsg ignored;
 	int err;
 
 	if (!s)
 		return ERR_NOENT;
-	err = record_disks(sv, s, e);
+	err = sv->full ? snap_writer_ram(sv->writer, p->addr, p->data, GMEM_CHUNK, e)
+		       : write_pages(sv, p, e);
+	engine_unlock();
+	return err;
+}
+
+static int write_ram(struct save *sv, struct errmsg *e)
+{
+	struct gmem_piece p;
+	int err;
+
+	while ((err = gmem_save_next(sv->vm, &p)) == OK) {
+		err = write_piece(sv, &p, e);
+		if (err)
+			return err;
+		sv->done = MIN(sv->done + GMEM_CHUNK, sv->total);
+		if (sv->progress && !sv->progress(sv->ctx, sv->done, sv->total))
+			return err_set(e, ERR_CANCELLED, "cancelled");
+		thread_yield();
+	}
+	if (err == ERR_NOENT)
+		return OK;
+	return err_set(e, err, "RAM cannot be read: %s", sv->vm->reason);
+}
+
+static int commit(struct save *sv, struct save_result *out, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	int err;
+
+	if (!s)
+		return ERR_NOENT;
+	err = snap_writer_commit(sv->writer, &out->info, e);
+	sv->writer = NULL;
+	engine_unlock();
+	return err;
+}
+
+static void give_up(struct save *sv)
+{
+	struct errmsg ignored;
+
+	if (sv->writer && engine_lock(&ignored)) {
+		snap_writer_abort(sv->writer);
+		engine_unlock();
+	}
+	sv->writer = NULL;
+	/* the commit may have reached the disk all the same, and with it that it is frozen */
+	if ((sv->flags & SAVE_POWEROFF) && engine_clear_frozen(&sv->vm->config, &ignored))
+		log_error("vm '%s': %s", sv->vm->config.name, ignored.text);
+}
+
+/* Everything that was captured, into the store. */
+static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
+{
+	int err = record_disks(sv, e);
+
 	if (!err)
 		err = write_tree(sv, e);
 	if (!err)
 		err = write_ram(sv, e);
-	if (!err) {
-		err = snap_writer_commit(sv->writer, &out->info, e);
-		sv->writer = NULL;
-	}
-	if (err) {
-		snap_writer_abort(sv->writer);
-		sv->writer = NULL;
-	}
+	if (!err)
+		err = commit(sv, out, e);
 	out->bytes = out->info.stored_bytes + out->info.state_bytes;
-	engine_unlock(); /* opens the store again if that error left it unusable */
-	if (err && (sv->flags & SAVE_POWEROFF) && engine_clear_frozen(&sv->vm->config, &ignored))
-		log_error("vm '%s': %s", sv->vm->config.name, ignored.text);
+	return err;
+}
+
+/* --- the instant ------------------------------------------------------------------------ */
+
+/* The machine is quiesced. Nothing here waits for a disk, but for one rare case. */
+static int capture(struct save *sv, struct errmsg *e)
+{
+	int err = OK;
+
+	sw_init(&sv->tree, heap_grow);
+	vm_tree_capture(sv->vm, &sv->tree);
+	if (sv->raised != engine_epochs_raised()) { /* a first write came in between */
+		struct store *s = engine_lock(e);
+
+		err = s ? look_up_disks(sv, s, e) : ERR_NOENT;
+		if (s)
+			engine_unlock();
+	}
+	if (!err) {
+		sv->total = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
+		gmem_save_arm(sv->vm, sv->still);
+	}
+	return err;
+}
+
+/* It goes on at once, and the rest is done behind its back. */
+static int save_live(struct save *sv, struct save_result *out, struct errmsg *e)
+{
+	int err;
+
+	vm_quiesce_live(sv->vm);
+	err = capture(sv, e);
+	vm_unquiesce(sv->vm);
+	out->pause_ns = time_now() - sv->paused_at;
+	if (!err)
+		err = write_all(sv, out, e);
+	if (err)
+		give_up(sv);
+	return err;
+}
+
+/* It stays as it is when all is written, or goes on if that fails. */
+static int save_and_freeze(struct save *sv, struct save_result *out, struct errmsg *e)
+{
+	struct vm *vm = sv->vm;
+	int err;
+
+	vm_quiesce(vm);
+	err = capture(sv, e);
+	if (!err)
+		err = write_all(sv, out, e);
+	if (!err) {
+		vm->run_state = VM_PAUSED; /* quiesced already */
+		vm_freeze(vm);
+	} else {
+		give_up(sv);
+		guest_clock_tell(vm);
+		vm_unquiesce(vm);
+	}
+	out->pause_ns = time_now() - sv->paused_at;
+	return err;
+}
+
+static int save_paused(struct save *sv, struct save_result *out, struct errmsg *e)
+{
+	int err = capture(sv, e);
+
+	if (!err)
+		err = write_all(sv, out, e);
+	if (err)
+		give_up(sv);
+	else if (sv->flags & SAVE_POWEROFF)
+		vm_freeze(sv->vm);
+	out->pause_ns = time_now() - sv->paused_at;
 	return err;
 }
 
@@ -207,22 +393,18 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	err = begin(sv, name, e);
 	if (err)
 		return err;
+	sv->still = !running || (sv->flags & SAVE_POWEROFF);
 	sv->paused_at = time_now();
-	if (running && (sv->flags & SAVE_POWEROFF))
-		vm_quiesce(vm);
-	else if (running)
-		vm_quiesce_live(vm);
-	sw_init(&sv->tree, heap_grow);
-	vm_tree_capture(vm, &sv->tree);
-	err = write_all(sv, out, e);
-	if (!err && (sv->flags & SAVE_POWEROFF)) {
-		vm->run_state = VM_PAUSED; /* quiesced already */
-		vm_freeze(vm);
-	} else if (running) {
-		guest_clock_tell(vm);
-		vm_unquiesce(vm);
+	if (!running)
+		err = save_paused(sv, out, e);
+	else
+		err = sv->still ? save_and_freeze(sv, out, e) : save_live(sv, out, e);
+	gmem_save_end(vm, !err);
+	if (!err) {
+		memcpy(vm->base_id, out->info.id, sizeof(vm->base_id));
+		str_copy(vm->base_name, sizeof(vm->base_name), out->info.name);
 	}
-	out->pause_ns = time_now() - sv->paused_at;
+	engine_release();
 	heap_free(sv->tree.buf);
 	return err;
 }

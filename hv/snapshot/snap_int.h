@@ -12,8 +12,11 @@ struct snap {
 	struct store *store;
 	struct snap_info info;
 	struct stream_reader state, ram;
+	bool doomed[2]; /* deleted meanwhile: its state and its RAM go when it is closed */
 };
 
+/* Takes over the figures of a RAM object that was just finished. */
+void snap_set_ram(struct snap_info *info, const struct stream_writer *ram);
 /* A catalog record; the values are checked, the objects not looked at. */
 int catalog_decode(const uint8_t *data, uint32_t len, struct snap_info *out, struct errmsg *e);
 /* The record of a name. ERR_NOENT (no message): *key is where it would go. */
@@ -26,6 +29,18 @@ int catalog_find(struct store *s, const char *name, struct store_key *key, struc
  */
 int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
     const uint8_t *freeze, struct errmsg *e);
+/* The snapshot whose RAM that object is; ERR_NOENT if none is found. */
+int catalog_find_ram(struct store *s, uint64_t object, struct snap_info *info);
+/*
+ * In one commit: the snapshot's record, found by its name, has info's RAM instead of the object
+ * old; then what only that needed is given back. The name is as long as before.
+ */
+int catalog_change_ram(
+    struct store *s, const struct snap_info *info, uint64_t old, struct errmsg *e);
+/* Gives back what a closed snapshot was the last to need. */
+void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2]);
+/* Whether the snapshot with this state is open. */
+bool catalog_is_open(struct store *s, uint64_t state_object);
 /* One disk record of a state object; takes a link on the layer that it names. */
 int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
     struct errmsg *e);

@@ -29,6 +29,26 @@ void snap_writer_abort(struct snap_writer *w)
 	heap_free(w);
 }
 
+/* What the new snapshot is based on, if it is: of a machine with as much memory. */
+static int find_parent(
+    struct store *s, const struct snap_params *p, struct snap_info *parent, struct errmsg *e)
+{
+	struct store_key key;
+	int err;
+
+	*parent = (struct snap_info){.ram_object = 0};
+	if (!p->parent_name)
+		return OK;
+	err = catalog_find(s, p->parent_name, &key, parent, e);
+	if (err == ERR_NOENT)
+		err_set(e, err, "not found");
+	if (!err && parent->memory != p->memory)
+		err = err_set(e, ERR_STATE, "is of %llu KiB of memory instead of %llu",
+		    (unsigned long long)parent->memory / 1024,
+		    (unsigned long long)p->memory / 1024);
+	return err ? err_prefix(e, err, "snapshot '%s': parent '%s'", p->name, p->parent_name) : OK;
+}
+
 static int check_params(struct store *s, const struct snap_params *p, struct errmsg *e)
 {
 	struct snap_info old;
@@ -48,10 +68,13 @@ static int check_params(struct store *s, const struct snap_params *p, struct err
 int snap_writer_begin(
     struct store *s, const struct snap_params *p, struct snap_writer **out, struct errmsg *e)
 {
+	struct snap_info parent;
 	struct snap_writer *w;
 	int err = check_params(s, p, e);
 
 	*out = NULL;
+	if (!err)
+		err = find_parent(s, p, &parent, e);
 	if (err)
 		return err;
 	w = heap_zalloc(sizeof(*w));
@@ -65,12 +88,15 @@ int snap_writer_begin(
 	w->info =
 	    (struct snap_info){.created = p->created, .memory = p->memory, .format = SNAP_FORMAT};
 	memcpy(w->info.id, p->id, 16);
-	memcpy(w->info.parent, p->parent, 16);
+	memcpy(w->info.parent, parent.id, 16);
 	str_copy(w->info.name, sizeof(w->info.name), p->name);
 	str_copy(w->info.vm, sizeof(w->info.vm), p->vm);
-	err = stream_begin(&w->state, s, KIND_STATE, e);
-	if (!err)
-		err = stream_begin(&w->ram, s, KIND_RAM, e);
+	err = stream_begin(&w->state, s, KIND_STATE, 0, e);
+	if (!err) {
+		err = stream_begin(&w->ram, s, KIND_RAM, parent.ram_object, e);
+		if (err && p->parent_name)
+			err_prefix(e, err, "snapshot '%s': parent '%s'", p->name, p->parent_name);
+	}
 	if (err) {
 		snap_writer_abort(w);
 		return err;
@@ -123,6 +149,16 @@ void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint
 	*stored_bytes = w->ram.info.blocks * STORE_BLOCK;
 }
 
+void snap_set_ram(struct snap_info *info, const struct stream_writer *ram)
+{
+	info->ram_object = ram->object;
+	info->ram_chunks = ram->info.extents;
+	info->ram_bytes = ram->info.raw;
+	info->stored_bytes = ram->info.blocks * STORE_BLOCK;
+	if (!ram->info.parent)
+		memset(info->parent, 0, sizeof(info->parent));
+}
+
 int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct errmsg *e)
 {
 	int err = OK;
@@ -133,10 +169,7 @@ int snap_writer_commit(struct snap_writer *w, struct snap_info *info, struct err
 		err = stream_finish(&w->ram, w->ram.end, e);
 	if (!err) {
 		w->info.state_object = w->state.object;
-		w->info.ram_object = w->ram.object;
-		w->info.ram_chunks = w->ram.info.extents;
-		w->info.ram_bytes = w->ram.info.raw;
-		w->info.stored_bytes = w->ram.info.blocks * STORE_BLOCK;
+		snap_set_ram(&w->info, &w->ram);
 		err = catalog_publish(
 		    w->store, &w->info, w->replace, w->freezes ? w->freeze : NULL, e);
 	}
@@ -162,12 +195,24 @@ void snap_close(struct snap *sn)
 	stream_close(&sn->state);
 	stream_close(&sn->ram);
 	list_remove(&sn->link);
+	catalog_forget(sn->store, &sn->info, sn->doomed);
 	heap_free(sn);
 }
 
 const struct snap_info *snap_info(const struct snap *sn)
 {
 	return &sn->info;
+}
+
+/* What the chain may give out at most: no more than there is memory, if it tells the truth. */
+static void sum_levels(struct snap *sn)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < sn->ram.nlevels; i++)
+		sum += MIN(sn->ram.level[i].info.raw, sn->info.memory);
+	sn->info.levels = sn->ram.nlevels;
+	sn->info.total_ram_bytes = MIN(sum, sn->info.memory);
 }
 
 /* The record and the objects' own records say the same. */
@@ -211,6 +256,7 @@ int snap_open(struct store *s, const char *name, struct snap **out, struct errms
 		snap_close(sn);
 		return err_prefix(e, err, "snapshot '%s'", name);
 	}
+	sum_levels(sn);
 	list_push_back(&s->open_snaps, &sn->link);
 	*out = sn;
 	return OK;
@@ -259,6 +305,11 @@ static int ram_error(struct snap *sn, int err, struct errmsg *e)
 				       : err;
 }
 
+int snap_full_size(struct snap *sn, uint64_t *bytes, uint64_t *pieces, struct errmsg *e)
+{
+	return ram_error(sn, stream_flat_size(&sn->ram, bytes, pieces, e), e);
+}
+
 int snap_ram_check(struct snap *sn,
     int (*fn)(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e), void *ctx,
     struct errmsg *e)
@@ -278,24 +329,65 @@ int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e)
 	return ram_error(sn, stream_read_chunk(&sn->ram, addr.a, buf, &present, e), e);
 }
 
+/* A walk through all levels of a chain, one after the other. */
+struct verify {
+	struct stream_reader r; /* too large for a stack */
+	uint8_t buf[STORE_CHUNK];
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+	uint64_t done, total;
+};
+
+/* What one level holds itself, all of it, also what newer ones hide. */
+static int verify_object(struct verify *v, struct store *s, uint64_t object, struct errmsg *e)
+{
+	uint64_t addr;
+	uint32_t len;
+	int err = stream_open_alone(&v->r, s, object, KIND_RAM, e);
+
+	while (!err && (err = stream_next(&v->r, &addr, v->buf, &len, e)) == OK) {
+		v->done += len;
+		if (v->progress && !v->progress(v->ctx, v->done, v->total))
+			err = err_set(e, ERR_CANCELLED, "cancelled");
+	}
+	stream_close(&v->r);
+	return err == ERR_NOENT ? OK : err;
+}
+
+/* The level at fault by the name of its snapshot, if that still is there. */
+static int verify_error(struct snap *sn, unsigned level, int err, struct errmsg *e)
+{
+	uint64_t object = sn->ram.level[level].object;
+	struct snap_info owner;
+
+	if (!level)
+		return err;
+	if (catalog_find_ram(sn->store, object, &owner) == OK)
+		return err_prefix(e, err, "object %llu, of snapshot '%s'",
+		    (unsigned long long)object, owner.name);
+	return err_prefix(e, err, "object %llu, of a deleted snapshot", (unsigned long long)object);
+}
+
 static int verify_ram(
     struct snap *sn, bool (*progress)(void *, uint64_t, uint64_t), void *ctx, struct errmsg *e)
 {
-	uint8_t *buf = heap_alloc(STORE_CHUNK);
-	uint64_t done = 0;
-	uint32_t len;
-	gpa_t addr;
-	int err = buf ? OK : err_set(e, ERR_NOMEM, "out of memory");
+	struct verify *v = heap_alloc(sizeof(*v));
+	int err = v ? OK : err_set(e, ERR_NOMEM, "out of memory");
 
-	stream_rewind(&sn->ram);
-	while (!err && (err = snap_ram_next(sn, &addr, buf, &len, e)) == OK) {
-		done += len;
-		if (progress && !progress(ctx, done, sn->info.ram_bytes))
-			err = err_set(e, ERR_CANCELLED, "cancelled");
+	if (v) {
+		v->progress = progress;
+		v->ctx = ctx;
+		v->done = v->total = 0;
 	}
-	stream_rewind(&sn->ram);
-	heap_free(buf);
-	return err == ERR_NOENT ? OK : err;
+	for (unsigned i = 0; v && i < sn->ram.nlevels; i++)
+		v->total += sn->ram.level[i].info.raw;
+	for (unsigned i = 0; !err && i < sn->ram.nlevels; i++) {
+		err = verify_object(v, sn->store, sn->ram.level[i].object, e);
+		if (err)
+			err = verify_error(sn, i, err, e);
+	}
+	heap_free(v);
+	return ram_error(sn, err, e);
 }
 
 int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint64_t total),

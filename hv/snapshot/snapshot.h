@@ -20,24 +20,34 @@ struct snap_params {
 	const char *name; /* 1..63 of [A-Za-z0-9._-], the first a letter or digit */
 	const char *vm;	  /* 1..63 printable characters */
 	uint8_t id[16];
-	uint8_t parent[16]; /* zeros */
-	uint64_t created;   /* nanoseconds since 1970 */
-	uint64_t memory;    /* bytes of RAM */
-	bool replace;	    /* a snapshot of this name gives way when the new one is whole */
+	uint64_t created; /* nanoseconds since 1970 */
+	uint64_t memory;  /* bytes of RAM */
+	bool replace;	  /* a snapshot of this name gives way when the new one is whole */
+	/*
+	 * NULL: all of RAM is given to the writer. Else only what changed since this snapshot was
+	 * taken (which may be the one that gives way), zeros included.
+	 */
+	const char *parent_name;
 	/* UUID of the machine that is frozen as soon as the snapshot is there; NULL: none */
 	const uint8_t *freeze;
 };
 
 struct snap_info {
 	char name[STORE_NAME_MAX + 1], vm[STORE_NAME_MAX + 1];
-	uint8_t id[16], parent[16];
+	uint8_t id[16];
+	uint8_t parent[16]; /* id of the snapshot that it holds the changes since; zeros: full */
 	uint64_t created, memory;
 	uint32_t format;
 	unsigned ndisks;
 	uint64_t state_bytes;
-	uint64_t ram_chunks, ram_bytes; /* not zero */
-	uint64_t stored_bytes;		/* that the chunks of RAM take in the store */
+	/* of RAM, what this snapshot itself holds: all that is not zero, or what changed */
+	uint64_t ram_chunks, ram_bytes;
+	uint64_t stored_bytes; /* that these take in the store */
 	uint64_t state_object, ram_object;
+	/* of an open snapshot only, else 0: objects that RAM is read from, and the most bytes that
+	 * snap_ram_next() can give of them */
+	unsigned levels;
+	uint64_t total_ram_bytes;
 };
 
 struct snap_disk {
@@ -54,13 +64,20 @@ int snap_name_check(const char *name, struct errmsg *e) MUST_CHECK;
 
 struct snap_writer;
 
-/* ERR_EXIST, unless p->replace, if the name is taken. p is not needed afterwards. */
+/*
+ * ERR_EXIST, unless p->replace, if the name is taken. With a parent: ERR_NOENT, ERR_STATE (it has
+ * another size of memory), ERR_RANGE (its chain of parents is as long as may be): after the latter
+ * two the caller saves a full one. The parent may be deleted or replaced from then on.
+ * p is not needed afterwards.
+ */
 int snap_writer_begin(struct store *s, const struct snap_params *p, struct snap_writer **out,
     struct errmsg *e) MUST_CHECK;
 /* The encoded state tree; once, at any time before the commit. */
 int snap_writer_state(
     struct snap_writer *w, const void *tree, size_t size, struct errmsg *e) MUST_CHECK;
-/* RAM in ascending order of address, best in aligned pieces of 64 KiB; data may change afterwards.
+/*
+ * RAM, best in aligned pieces of 64 KiB and in ascending order of address, but any piece and any
+ * order will do; data may change afterwards. ERR_INVAL: some of it was given before.
  */
 int snap_writer_ram(
     struct snap_writer *w, gpa_t addr, const void *data, uint64_t len, struct errmsg *e) MUST_CHECK;
@@ -90,23 +107,34 @@ int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg 
 /* The state tree: checksums and sr_check_tree() passed. The caller frees it with heap_free(). */
 int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e) MUST_CHECK;
 /*
- * Walks the RAM index without reading RAM: order, ranges, totals (I6: before any load).
- * fn sees every range and may refuse it (RAM where the machine has none).
+ * Walks the RAM index without reading RAM, parents' included: order, ranges, totals (I6: before
+ * any load). fn sees every range that snap_ram_next() would give, in ascending order though perhaps
+ * cut otherwise, and may refuse it (RAM where the machine has none).
  */
 int snap_ram_check(struct snap *sn,
     int (*fn)(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e), void *ctx,
     struct errmsg *e) MUST_CHECK;
 /*
- * The next piece of RAM that is not zero, verified, into buf (64 KiB); ERR_NOENT after the last,
- * when all that the record counts were seen. What is never delivered is zero.
+ * The next piece of RAM, within an aligned 64 KiB, in ascending order, verified, into buf (64 KiB),
+ * parents' included and the newest content always; ERR_NOENT after the last, when all that the
+ * records count were seen. What is never delivered is zero.
  */
 int snap_ram_next(
     struct snap *sn, gpa_t *addr, void *buf, uint32_t *len, struct errmsg *e) MUST_CHECK;
-/* The aligned 64 KiB of RAM that addr lies in, verified. Does not disturb snap_ram_next(). */
+/*
+ * The aligned 64 KiB of RAM that addr lies in, verified: from the newest down to the level that
+ * leaves nothing open. Does not disturb snap_ram_next().
+ */
 int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST_CHECK;
 /*
- * Reads and checks everything. progress (may be NULL) hears how many of the record's RAM bytes
- * are done; if it returns false: ERR_CANCELLED.
+ * What RAM takes in the store when it stands alone, at most, and in how many pieces
+ * (store_can_hold_pieces()), as after snap_copy(). Walks the index.
+ */
+int snap_full_size(struct snap *sn, uint64_t *bytes, uint64_t *pieces, struct errmsg *e) MUST_CHECK;
+/*
+ * Reads and checks everything, parents' RAM included: the message names the one that is bad.
+ * progress (may be NULL) hears how many of the records' RAM bytes are done; if it returns false:
+ * ERR_CANCELLED.
  */
 int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint64_t total),
     void *ctx, struct errmsg *e) MUST_CHECK;
@@ -120,11 +148,24 @@ int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint
 int snap_list(struct store *s,
     void (*fn)(void *ctx, const struct snap_info *info, const struct errmsg *why), void *ctx,
     struct errmsg *e) MUST_CHECK;
-/* ERR_NOENT; ERR_BUSY while it is open. */
+/*
+ * ERR_NOENT. One that is open (also one that gives way to another) can be read until it is closed;
+ * its RAM stays while other snapshots are based on it.
+ */
 int snap_delete(struct store *s, const char *name, struct errmsg *e) MUST_CHECK;
 /*
- * Copies a snapshot into another store (export, import), as it is stored, every checksum verified
- * on the way; params as for saving (id, times and the like come from the snapshot).
+ * Makes a snapshot a full one, which needs no parent: in one step at the end, its RAM shared with
+ * the parents' where it can be and copied elsewhere. Nothing to do for one that is full. ERR_NOENT;
+ * ERR_BUSY while it is open; ERR_NOSPACE; ERR_CANCELLED if progress (may be NULL; hears bytes of
+ * all levels' records) returns false.
+ */
+int snap_flatten(struct store *s, const char *name,
+    bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+    struct errmsg *e) MUST_CHECK;
+/*
+ * Copies a snapshot into another store (export, import), where it is a full one, chunks as they
+ * are stored, every checksum verified on the way; params as for saving (id, times and the like come
+ * from the snapshot).
  */
 int snap_copy(struct snap *from, struct store *to, const char *name, bool replace,
     bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,

@@ -371,9 +371,24 @@ static uint64_t meta_bound(uint64_t bytes)
 	return leaves + leaves / 40 + 32;
 }
 
-int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e)
+/*
+ * Records of pieces, each block in a run of its own. Ascending, they fill leaves but for less than
+ * a record; in any other order leaves are divided, each half at least half full but for a record,
+ * and each commit on the way holds on to the old copies of those that it moves.
+ */
+static uint64_t meta_bound_pieces(uint64_t bytes, uint64_t pieces, bool in_order)
 {
-	uint64_t need = bytes / STORE_BLOCK + 1 + meta_bound(bytes) + STORE_RESERVE;
+	const uint64_t longest = SLOT_BYTES + EX_RUNS + 8 * STORE_CHUNK_BLOCKS;
+	uint64_t data = pieces * (SLOT_BYTES + EX_RUNS) + bytes / STORE_BLOCK * 8;
+	uint64_t leaves = data / ((in_order ? NODE_ROOM : NODE_ROOM / 2) - longest) + 1;
+	uint64_t moved = in_order ? 0 : MIN(leaves, (uint64_t)CACHE_DIRTY_MAX);
+
+	return leaves + leaves / 20 + moved + 32;
+}
+
+/* So many blocks, or the refusal with the sizes in it. */
+static int can_take(struct store *s, uint64_t need, struct errmsg *e)
+{
 	int err = OK;
 
 	if (!s->writable || s->dead)
@@ -388,6 +403,19 @@ int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e)
 	    (unsigned long long)(need * STORE_BLOCK + MIB - 1) / MIB,
 	    (unsigned long long)(map_available(s) * STORE_BLOCK / MIB),
 	    (unsigned long long)(s->nblocks * STORE_BLOCK / MIB));
+}
+
+int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e)
+{
+	return can_take(s, bytes / STORE_BLOCK + 1 + meta_bound(bytes) + STORE_RESERVE, e);
+}
+
+int store_can_hold_pieces(
+    struct store *s, uint64_t bytes, uint64_t pieces, bool in_order, struct errmsg *e)
+{
+	uint64_t meta = meta_bound_pieces(bytes, pieces, in_order);
+
+	return can_take(s, bytes / STORE_BLOCK + 1 + meta + STORE_RESERVE, e);
 }
 
 /* --- disk write epochs --------------------------------------------------------------- */

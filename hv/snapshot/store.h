@@ -82,10 +82,17 @@ struct store_stat {
 void store_stat(const struct store *s, struct store_stat *out);
 
 /*
- * OK if bytes more of data, incompressible in the worst case, are certain to fit with their
- * records; else ERR_NOSPACE with the sizes in the message. Ask before pausing a guest.
+ * OK if bytes more of data, incompressible in the worst case, in whole chunks in ascending order,
+ * are certain to fit with their records; else ERR_NOSPACE with the sizes in the message. Ask before
+ * pausing a guest.
  */
 int store_can_hold(struct store *s, uint64_t bytes, struct errmsg *e) MUST_CHECK;
+/*
+ * The same for data in so many pieces, none across the end of a chunk, bytes being their sum, each
+ * rounded up to whole blocks; if they do not come in ascending order, that takes more for records.
+ */
+int store_can_hold_pieces(
+    struct store *s, uint64_t bytes, uint64_t pieces, bool in_order, struct errmsg *e) MUST_CHECK;
 
 /* --- disk write epochs --------------------------------------------------------------- */
 
@@ -172,7 +179,12 @@ int store_object_depth(struct store *s, uint64_t id, unsigned *depth, struct err
 
 /* Blocks for stored_len bytes: fills nruns and runs. ERR_NOSPACE leaves nothing taken. */
 int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e) MUST_CHECK;
-/* Gives back what store_extent_alloc() took and no record mentions. */
+/*
+ * One reference more to each block of an extent that is recorded, for another record. ERR_FULL:
+ * one of them has as many as can be counted. An error leaves nothing taken.
+ */
+int store_extent_share(struct store *s, const struct store_extent *x, struct errmsg *e) MUST_CHECK;
+/* Gives back what these two took and no record mentions. */
 void store_extent_unalloc(struct store *s, const struct store_extent *x);
 /* Records the extent; its blocks were allocated. */
 int store_extent_add(
@@ -182,6 +194,13 @@ int store_extent_next(struct store *s, uint64_t id, uint64_t offset, struct stor
     struct errmsg *e) MUST_CHECK;
 /* Continues an index CRC (OB_INDEX_CRC) over one extent. */
 uint32_t store_index_crc(uint32_t crc, const struct store_extent *x);
+/* The blocks that an extent takes. */
+static inline uint32_t store_extent_blocks(const struct store_extent *x)
+{
+	return (x->stored_len + STORE_BLOCK - 1) / STORE_BLOCK;
+}
+/* Counts an extent towards an object's totals, with the index CRC. */
+void store_count_extent(struct store_object_info *totals, const struct store_extent *x);
 /* Commits if so much has gathered in memory that it should be written. Between any two calls. */
 int store_breathe(struct store *s, struct errmsg *e) MUST_CHECK;
 

@@ -159,11 +159,7 @@ static int on_extent(
 		return err_set(e, ERR_CORRUPT, "object %llu: extent 0x%llx: overlaps",
 		    (unsigned long long)k->object, (unsigned long long)x.offset);
 	c->extent_end = x.offset + x.raw_len;
-	c->seen.extents++;
-	c->seen.raw += x.raw_len;
-	for (unsigned i = 0; i < x.nruns; i++)
-		c->seen.blocks += x.runs[i].count;
-	c->seen.index_crc = store_index_crc(c->seen.index_crc, &x);
+	store_count_extent(&c->seen, &x);
 	c->res->extents++;
 	return OK;
 }

@@ -259,8 +259,7 @@ static const char *extent_fault(const struct store *s, const struct store_extent
 	}
 	if (x->encoding > ENC_ZERO)
 		return "unknown encoding";
-	if (x->stored_len > STORE_CHUNK ||
-	    blocks != ALIGN_UP((uint64_t)x->stored_len, STORE_BLOCK) / STORE_BLOCK)
+	if (x->stored_len > STORE_CHUNK || blocks != store_extent_blocks(x))
 		return "length and blocks disagree";
 	if (x->encoding == ENC_NONE  ? x->stored_len != x->raw_len
 	    : x->encoding == ENC_LZ4 ? x->stored_len == 0
@@ -320,9 +319,17 @@ uint32_t store_index_crc(uint32_t crc, const struct store_extent *x)
 	return crc32c(crc, p, sizeof(p));
 }
 
+void store_count_extent(struct store_object_info *totals, const struct store_extent *x)
+{
+	totals->extents++;
+	totals->raw += x->raw_len;
+	totals->blocks += store_extent_blocks(x);
+	totals->index_crc = store_index_crc(totals->index_crc, x);
+}
+
 int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e)
 {
-	uint32_t want = (uint32_t)(ALIGN_UP((uint64_t)x->stored_len, STORE_BLOCK) / STORE_BLOCK);
+	uint32_t want = store_extent_blocks(x);
 	int err = store_may_change(s, false, e);
 
 	x->nruns = 0;
@@ -343,6 +350,22 @@ int store_extent_alloc(struct store *s, struct store_extent *x, struct errmsg *e
 		x->nruns++;
 	}
 	return OK;
+}
+
+int store_extent_share(struct store *s, const struct store_extent *x, struct errmsg *e)
+{
+	int err = store_may_change(s, false, e);
+
+	for (unsigned i = 0; !err && i < x->nruns; i++) {
+		err = map_ref(s, x->runs[i].block, x->runs[i].count, e);
+		if (err) {
+			struct store_extent done = *x;
+
+			done.nruns = (uint16_t)i;
+			store_extent_unalloc(s, &done);
+		}
+	}
+	return err;
 }
 
 void store_extent_unalloc(struct store *s, const struct store_extent *x)

@@ -304,7 +304,7 @@ static void prepare(unsigned i, enum blk_op op, uint64_t sector, uint32_t n)
 	free(buf[i]);
 	buf[i] = aligned_alloc(16, (size_t)MAX(n, 1u) * SECTOR_SIZE);
 	memset(buf[i], (int)i, (size_t)n * SECTOR_SIZE);
-	sg[i] = (struct sg){virt_to_phys(buf[i]), n * SECTOR_SIZE};
+	sg[i] = (struct sg){.addr = virt_to_phys(buf[i]), .len = n * SECTOR_SIZE};
 	req[i] = (struct blk_req){.op = op,
 	    .sector = sector,
 	    .nsectors = n,

@@ -430,7 +430,7 @@ static void submit(unsigned i, unsigned unit, enum blk_op op, uint64_t sector, u
 
 	if (op != BLK_DISCARD)
 		memset(buf(i), (int)i + 1, (size_t)n * SECTOR_SIZE);
-	sg[i] = (struct sg){virt_to_phys(buf(i)), n * SECTOR_SIZE};
+	sg[i] = (struct sg){.addr = virt_to_phys(buf(i)), .len = n * SECTOR_SIZE};
 	req[i] = (struct blk_req){.op = op,
 	    .sector = sector,
 	    .lba = sector,
@@ -472,7 +472,7 @@ static void regions(void **state)
 	assert_int_equal(prd[2].size, 0); /* 64 KiB */
 	assert_int_equal(prd[3].base, 0x40000);
 	assert_int_equal(prd[3].size, IDE_PRD_LAST);
-	one[0] = (struct sg){hpa(0xffff0000), 0x10000}; /* the last below 4 GiB */
+	one[0] = (struct sg){.addr = hpa(0xffff0000), .len = 0x10000}; /* the last below 4 GiB */
 	assert_int_equal(ide_prd_build(prd, one, 1), 1);
 	assert_int_equal(prd[0].base, 0xffff0000);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "hv/arch/x86/npt.h"
+#include "hv/mm/mm.h"
 
 /* As NPT and as EPT lay out their entries (APM volume 2, 15.25; SDM volume 3, 29.3.2). */
 static const struct npt_format formats[] = {
@@ -18,6 +19,8 @@ static const struct npt_format formats[] = {
 	.write = BIT(1),
 	.no_exec = BIT(63),
 	.present = BIT(0),
+	.dirty = BIT(6),
+	.may_write = NPT_MAY_WRITE,
 	.max_level = 3},
     {.name = "EPT",
 	.table = 7,
@@ -26,6 +29,8 @@ static const struct npt_format formats[] = {
 	.write = BIT(1),
 	.exec = BIT(2),
 	.present = 7,
+	.dirty = BIT(9),
+	.may_write = NPT_MAY_WRITE,
 	.max_level = 3},
 };
 
@@ -113,6 +118,110 @@ static void unmaps_what_it_mapped(void **state)
 	npt_destroy(&n);
 }
 
+enum { RW = NPT_R | NPT_W, CHUNK = 16 * PAGE_SIZE };
+
+/* Protecting the root takes write permission from everything; opening gives it to one piece. */
+static void opens_only_what_it_is_told(void **state)
+{
+	const struct npt_format *f = *state;
+
+	assert_int_equal(npt_init(&n, f), OK);
+	assert_int_equal(npt_map(&n, gpa(0), hpa(0), GIB + SIZE_2M, RW), OK);
+	assert_int_equal(npt_map(&n, gpa(4 * GIB), hpa(4 * GIB), SIZE_2M, RW), OK);
+	npt_protect(&n);
+	expect(0, 0, NPT_R, GIB);
+	expect(GIB, GIB, NPT_R, SIZE_2M);
+	assert_int_equal(npt_open(&n, gpa(SIZE_2M + CHUNK), CHUNK), OK);
+	expect(SIZE_2M + CHUNK - 1, SIZE_2M + CHUNK - 1, NPT_R, PAGE_SIZE);
+	expect(SIZE_2M + CHUNK, SIZE_2M + CHUNK, RW, PAGE_SIZE);
+	expect(SIZE_2M + 2 * CHUNK - 1, SIZE_2M + 2 * CHUNK - 1, RW, PAGE_SIZE);
+	expect(SIZE_2M + 2 * CHUNK, SIZE_2M + 2 * CHUNK, NPT_R, PAGE_SIZE);
+	expect(0, 0, NPT_R, SIZE_2M);
+	expect(2 * SIZE_2M, 2 * SIZE_2M, NPT_R, SIZE_2M);
+	expect(GIB, GIB, NPT_R, SIZE_2M);
+	expect(4 * GIB, 4 * GIB, NPT_R, SIZE_2M);
+
+	/* once more: what was open is not any longer, and nothing is split twice */
+	npt_protect(&n);
+	expect(SIZE_2M + CHUNK, SIZE_2M + CHUNK, NPT_R, PAGE_SIZE);
+	assert_int_equal(npt_open(&n, gpa(4 * GIB), CHUNK), OK);
+	expect(4 * GIB, 4 * GIB, RW, PAGE_SIZE);
+	expect(SIZE_2M + CHUNK, SIZE_2M + CHUNK, NPT_R, PAGE_SIZE);
+	assert_int_equal(npt_open(&n, gpa(SIZE_2M), CHUNK), OK);
+	expect(SIZE_2M, SIZE_2M, RW, PAGE_SIZE);
+	expect(SIZE_2M + CHUNK, SIZE_2M + CHUNK, NPT_R, PAGE_SIZE);
+	npt_destroy(&n);
+}
+
+/* Pushing permission down does not make writable what never was. */
+static void opens_nothing_that_is_read_only(void **state)
+{
+	const struct npt_format *f = *state;
+
+	assert_int_equal(npt_init(&n, f), OK);
+	assert_int_equal(npt_map(&n, gpa(0), hpa(0), CHUNK, NPT_R | NPT_X), OK);
+	assert_int_equal(npt_map(&n, gpa(CHUNK), hpa(CHUNK), CHUNK, RW), OK);
+	assert_int_equal(npt_map(&n, gpa(SIZE_2M), hpa(SIZE_2M), SIZE_2M, NPT_R), OK);
+	npt_protect(&n);
+	assert_int_equal(npt_open(&n, gpa(0), 2 * CHUNK), OK);
+	expect(0, 0, NPT_R | NPT_X, PAGE_SIZE);
+	expect(CHUNK, CHUNK, RW, PAGE_SIZE);
+	assert_int_equal(npt_open(&n, gpa(SIZE_2M), CHUNK), OK);
+	expect(SIZE_2M, SIZE_2M, NPT_R, SIZE_2M);
+	assert_int_equal(npt_open(&n, gpa(GIB), CHUNK), OK);
+	expect_nothing(GIB);
+	npt_destroy(&n);
+}
+
+/* A piece mapped for watching is not writable before it is opened, whatever is above it. */
+static void maps_to_be_watched(void **state)
+{
+	const struct npt_format *f = *state;
+
+	assert_int_equal(npt_init(&n, f), OK);
+	assert_int_equal(npt_map(&n, gpa(CHUNK), hpa(0), CHUNK, RW | NPT_TRACKED), OK);
+	expect(CHUNK, 0, NPT_R, PAGE_SIZE);
+	assert_int_equal(npt_open(&n, gpa(CHUNK), CHUNK), OK);
+	expect(CHUNK, 0, RW, PAGE_SIZE);
+	npt_destroy(&n);
+}
+
+/* As the hardware would, for a leaf of 4 KiB. */
+static void write_page(uint64_t g)
+{
+	uint64_t *t = phys_to_virt(n.root);
+
+	for (unsigned shift = 39; shift > 12; shift -= 9)
+		t = phys_to_virt(hpa(t[g >> shift & 511] & 0x000ffffffffff000ULL));
+	t[g >> 12 & 511] |= n.fmt->dirty;
+}
+
+static void tells_what_was_written(void **state)
+{
+	const struct npt_format *f = *state;
+	struct npt_format none = *f;
+
+	assert_int_equal(npt_init(&n, f), OK);
+	assert_int_equal(npt_map(&n, gpa(0), hpa(0), SIZE_2M, RW), OK);
+	assert_int_equal(npt_take_dirty(&n, gpa(0), 16), 0);
+	assert_int_equal(npt_take_dirty(&n, gpa(GIB), 16), 0);
+	npt_protect(&n);
+	assert_int_equal(npt_open(&n, gpa(CHUNK), CHUNK), OK);
+	assert_int_equal(npt_take_dirty(&n, gpa(CHUNK), 16), 0);
+	write_page(CHUNK);
+	write_page(CHUNK + 15 * PAGE_SIZE);
+	write_page(2 * CHUNK);
+	assert_int_equal(npt_take_dirty(&n, gpa(CHUNK), 16), 0x8001);
+	assert_int_equal(npt_take_dirty(&n, gpa(CHUNK), 16), 0);
+	assert_int_equal(npt_take_dirty(&n, gpa(CHUNK), 17), 0x10000);
+	npt_destroy(&n);
+	/* without the bits everything may have been written */
+	none.dirty = 0;
+	assert_int_equal(npt_init(&n, &none), OK);
+	assert_int_equal(npt_take_dirty(&n, gpa(0), 16), 0xffff);
+	npt_destroy(&n);
+}
+
 #define FOR_FORMAT(fn, i)                                                                          \
 	{                                                                                          \
 #fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]                         \
@@ -129,6 +238,14 @@ int main(void)
 	    FOR_FORMAT(refuses_to_map_twice, 1),
 	    FOR_FORMAT(unmaps_what_it_mapped, 0),
 	    FOR_FORMAT(unmaps_what_it_mapped, 1),
+	    FOR_FORMAT(opens_only_what_it_is_told, 0),
+	    FOR_FORMAT(opens_only_what_it_is_told, 1),
+	    FOR_FORMAT(opens_nothing_that_is_read_only, 0),
+	    FOR_FORMAT(opens_nothing_that_is_read_only, 1),
+	    FOR_FORMAT(maps_to_be_watched, 0),
+	    FOR_FORMAT(maps_to_be_watched, 1),
+	    FOR_FORMAT(tells_what_was_written, 0),
+	    FOR_FORMAT(tells_what_was_written, 1),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

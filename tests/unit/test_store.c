@@ -10,7 +10,7 @@
 
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
-#include "hv/snapshot/store_int.h"
+#include "hv/snapshot/snap_int.h"
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/fake/fake_store.h"
 
@@ -118,7 +118,6 @@ static void test_save_and_read(void **state)
 		assert_memory_equal(buf, ram + base, MIN(STORE_CHUNK, sizeof(ram) - base));
 	}
 	assert_int_equal(snap_verify(sn, NULL, NULL, &e), OK);
-	assert_int_equal(snap_delete(s, "one", &e), ERR_BUSY);
 	snap_close(sn);
 	assert_true(d.max_in_flight > 4);
 
@@ -133,6 +132,59 @@ static void test_save_and_read(void **state)
 	mem_disk_free(&d);
 	free(out);
 	assert_int_equal(fake_heap_outstanding(), 0);
+}
+
+/* What somebody reads can be deleted and replaced: it goes when the last reader closes it. */
+static void test_delete_while_open(void **state)
+{
+	static uint8_t ram[20 * STORE_CHUNK], buf[STORE_CHUNK];
+	struct mem_disk d;
+	struct store *s;
+	struct store_stat before, st;
+	struct snap *first, *second, *gone;
+	struct errmsg e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ram); i++)
+		ram[i] = (uint8_t)(i * 7 >> 3);
+	s = fresh(&d, 4096);
+	store_stat(s, &before);
+	assert_int_equal(fake_save(s, "one", 1, ram, sizeof(ram), 0, false, &e), OK);
+	assert_int_equal(snap_open(s, "one", &first, &e), OK);
+	assert_int_equal(snap_open(s, "one", &second, &e), OK);
+	assert_int_equal(snap_delete(s, "one", &e), OK);
+	assert_int_equal(snap_open(s, "one", &gone, &e), ERR_NOENT);
+	assert_int_equal(fake_save(s, "one", 2, ram, 1000, 0, false, &e), OK);
+	snap_close(first);
+	for (size_t at = 0; at < sizeof(ram); at += STORE_CHUNK) {
+		assert_int_equal(snap_ram_read(second, gpa(at), buf, &e), OK);
+		assert_memory_equal(buf, ram + at, STORE_CHUNK);
+	}
+	/* by one that takes its name, too */
+	assert_int_equal(snap_open(s, "one", &first, &e), OK);
+	assert_int_equal(fake_save(s, "one", 3, ram, 2000, 0, true, &e), OK);
+	assert_int_equal(snap_ram_read(first, gpa(0), buf, &e), OK);
+	assert_memory_equal(buf, ram, 1000);
+	check(s, NULL);
+	snap_close(first);
+	snap_close(second);
+	assert_int_equal(snap_delete(s, "one", &e), OK);
+	store_stat(s, &st);
+	assert_int_equal(st.free, before.free);
+	check(s, NULL);
+
+	/* a power cut before it is closed: the next opening gives the room back */
+	assert_int_equal(fake_save(s, "one", 4, ram, sizeof(ram), 0, false, &e), OK);
+	assert_int_equal(snap_open(s, "one", &first, &e), OK);
+	assert_int_equal(snap_delete(s, "one", &e), OK);
+	first->doomed[0] = first->doomed[1] = false;
+	snap_close(first);
+	s = reopen(&d, s);
+	store_stat(s, &st);
+	assert_int_equal(st.free, before.free);
+	check(s, NULL);
+	store_close(s);
+	mem_disk_free(&d);
 }
 
 static void test_names(void **state)
@@ -638,6 +690,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_format_and_open),
 	    cmocka_unit_test(test_save_and_read),
+	    cmocka_unit_test(test_delete_while_open),
 	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_epochs),
 	    cmocka_unit_test(test_quota_is_a_promise),

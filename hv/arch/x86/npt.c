@@ -60,9 +60,16 @@ void npt_destroy(struct npt *n)
 	n->root = hpa(0);
 }
 
+void npt_clear(struct npt *n)
+{
+	free_tables(n, table_at(n->root.a), LEVELS);
+	memset(table_at(n->root.a), 0, PAGE_SIZE);
+}
+
 static uint64_t leaf_entry(const struct npt_format *f, hpa_t h, unsigned perm, unsigned level)
 {
-	return h.a | f->leaf | (perm & NPT_W ? f->write : 0) |
+	return h.a | f->leaf | (perm & NPT_W ? f->may_write : 0) |
+	       ((perm & (NPT_W | NPT_TRACKED)) == NPT_W ? f->write : 0) |
 	       (perm & NPT_X ? f->exec : f->no_exec) | (level > 1 ? f->large : 0);
 }
 
@@ -147,6 +154,20 @@ void npt_unmap(struct npt *n, gpa_t g, uint64_t size)
 	}
 }
 
+static bool path_writable(const struct npt *n, gpa_t g, unsigned leaf_level)
+{
+	const uint64_t *table = table_at(n->root.a);
+
+	for (unsigned l = LEVELS; l > leaf_level; l--) {
+		uint64_t e = table[g.a >> level_shift(l) & (ENTRIES - 1)];
+
+		if (!(e & n->fmt->write))
+			return false;
+		table = table_at(e);
+	}
+	return true;
+}
+
 bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t *leaf_size)
 {
 	unsigned level;
@@ -156,8 +177,112 @@ bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t
 		return false;
 	size = BIT(level_shift(level));
 	*h = hpa((*e & ADDR_MASK & ~(size - 1)) | (g.a & (size - 1)));
-	*perm = NPT_R | ((*e & n->fmt->write) == n->fmt->write ? NPT_W : 0) |
+	*perm = NPT_R | ((*e & n->fmt->write) && path_writable(n, g, level) ? NPT_W : 0) |
 		((*e & n->fmt->no_exec) || (*e & n->fmt->exec) != n->fmt->exec ? 0 : NPT_X);
 	*leaf_size = size;
 	return true;
+}
+
+/* --- watching writes ------------------------------------------------------------------ */
+
+/* Other CPUs' walkers set accessed and dirty bits meanwhile: entries change atomically. */
+static void set_bits(uint64_t *e, uint64_t bits)
+{
+	__atomic_fetch_or(e, bits, __ATOMIC_SEQ_CST);
+}
+
+static void clear_bits(uint64_t *e, uint64_t bits)
+{
+	__atomic_fetch_and(e, ~bits, __ATOMIC_SEQ_CST);
+}
+
+/* Tables whose entries have no write permission yet all have it by right. */
+static void protect_table(const struct npt *n, uint64_t *table)
+{
+	for (unsigned i = 0; i < ENTRIES; i++)
+		if (table[i] & n->fmt->write)
+			clear_bits(&table[i], n->fmt->write);
+}
+
+void npt_protect(struct npt *n)
+{
+	protect_table(n, table_at(n->root.a));
+}
+
+/* A table of smaller leaves in the large one's place, none of which can be written yet, nor was. */
+static int split(struct npt *n, uint64_t *e, unsigned level)
+{
+	uint64_t old = *e, step = BIT(level_shift(level - 1));
+	uint64_t drop = n->fmt->large | n->fmt->write | n->fmt->dirty;
+	uint64_t flags = old & ~ADDR_MASK & ~drop;
+	uint64_t base = old & ADDR_MASK & ~(BIT(level_shift(level)) - 1);
+	hpa_t t = table_new(n);
+	uint64_t *table;
+
+	if (!t.a)
+		return ERR_NOMEM;
+	table = table_at(t.a);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		table[i] = (base + i * step) | flags | (level > 2 ? n->fmt->large : 0);
+	__atomic_store_n(e, t.a | n->fmt->table, __ATOMIC_RELEASE);
+	return OK;
+}
+
+/* Opens one entry on the way to a leaf: below it nothing is writable until it is opened too. */
+static int open_step(struct npt *n, uint64_t *e, unsigned level)
+{
+	if (*e & n->fmt->large)
+		return split(n, e, level);
+	if (!(*e & n->fmt->write)) {
+		protect_table(n, table_at(*e));
+		set_bits(e, n->fmt->write);
+	}
+	return OK;
+}
+
+int npt_open(struct npt *n, gpa_t g, uint64_t size)
+{
+	uint64_t *table = table_at(n->root.a);
+
+	for (unsigned l = LEVELS; l > 1; l--) {
+		uint64_t *e = &table[g.a >> level_shift(l) & (ENTRIES - 1)];
+		int err;
+
+		if (!(*e & n->fmt->present))
+			return OK;
+		if ((*e & n->fmt->large) && (!(*e & n->fmt->may_write) || (*e & n->fmt->write)))
+			return OK; /* never, or already */
+		err = open_step(n, e, l);
+		if (err)
+			return err;
+		table = table_at(*e);
+	}
+	for (uint64_t a = g.a; a < g.a + size; a += PAGE_SIZE) {
+		uint64_t *e = &table[a >> PAGE_SHIFT & (ENTRIES - 1)];
+
+		if (*e & n->fmt->may_write)
+			set_bits(e, n->fmt->write);
+	}
+	return OK;
+}
+
+uint32_t npt_take_dirty(struct npt *n, gpa_t g, unsigned count)
+{
+	uint64_t dirty = n->fmt->dirty;
+	uint32_t mask = 0, all = (uint32_t)(BIT(count) - 1);
+	unsigned level;
+	uint64_t *e = find_leaf(n, g, &level);
+
+	if (!dirty)
+		return all;
+	if (!e)
+		return 0;
+	if (level > 1)
+		return *e & dirty ? all : 0;
+	for (unsigned i = 0; i < count; i++)
+		if (e[i] & dirty) {
+			mask |= 1U << i;
+			clear_bits(&e[i], dirty);
+		}
+	return mask;
 }

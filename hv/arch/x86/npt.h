@@ -10,19 +10,24 @@
 #include "hv/lib/error.h"
 #include "hv/lib/types.h"
 
-enum npt_perm { NPT_R = 1, NPT_W = 2, NPT_X = 4 };
+/* NPT_TRACKED: writable by right, but the first write to it faults, until npt_open(). */
+enum npt_perm { NPT_R = 1, NPT_W = 2, NPT_X = 4, NPT_TRACKED = 8 };
+
+/* Bit 52 is the software's in both formats (APM volume 2, 5.4; SDM volume 3, table 29-6). */
+#define NPT_MAY_WRITE BIT(52)
 
 struct npt_format {
 	const char *name;
-	uint64_t table;	  /* bits of an entry that points to a table */
-	uint64_t leaf;	  /* bits of every leaf (present, memory type) */
-	uint64_t large;	  /* added to a leaf above 4 KiB */
-	uint64_t write;	  /* added when writable */
-	uint64_t exec;	  /* added when executable */
-	uint64_t no_exec; /* added when not executable */
-	uint64_t present; /* any of these bits set: the entry is in use */
-	uint64_t accessed, dirty;
-	unsigned max_level; /* of a leaf: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; set at probe */
+	uint64_t table;		  /* bits of an entry that points to a table */
+	uint64_t leaf;		  /* bits of every leaf (present, memory type) */
+	uint64_t large;		  /* added to a leaf above 4 KiB */
+	uint64_t write;		  /* added when writable */
+	uint64_t exec;		  /* added when executable */
+	uint64_t no_exec;	  /* added when not executable */
+	uint64_t present;	  /* any of these bits set: the entry is in use */
+	uint64_t accessed, dirty; /* dirty is 0 where hardware does not set it */
+	uint64_t may_write;	  /* ignored by hardware: the leaf is writable by right */
+	unsigned max_level;	  /* of a leaf: 1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB; set at probe */
 };
 
 struct npt {
@@ -44,7 +49,34 @@ int npt_map(struct npt *n, gpa_t g, hpa_t h, uint64_t size, unsigned perm) MUST_
 /* Removes all leaves in the range, which must cover them wholly. Every CPU that runs the VM must be
  * flushed. */
 void npt_unmap(struct npt *n, gpa_t g, uint64_t size);
-/* The leaf that covers g, or false. perm gets enum npt_perm. */
+/* Removes everything; the root stays. Every CPU that runs the VM must be flushed. */
+void npt_clear(struct npt *n);
+/* The leaf that covers g, or false. perm gets enum npt_perm: what the tables above it allow too. */
 bool npt_lookup(const struct npt *n, gpa_t g, hpa_t *h, unsigned *perm, uint64_t *leaf_size);
+
+/*
+ * Watching writes. A bit that hardware ignores keeps what an entry may allow by right, so that
+ * write permission can be taken away high in the tree and be pushed down where somebody writes:
+ * protecting a machine costs the same whatever its size.
+ */
+
+/* No write anywhere from here on. Every CPU that runs the VM must be flushed before it goes on. */
+void npt_protect(struct npt *n);
+/*
+ * Lets writes into [g, g + size), which lies within 2 MiB and is mapped: gives the path to it its
+ * permission after taking it from all that hangs beside it, splits a large leaf. Leaves that are
+ * not writable by right stay as they are. ERR_NOMEM for a table; then nothing is opened. Nothing
+ * needs to be flushed: permissions only grow, and a CPU that still has the smaller one faults
+ * again.
+ */
+int npt_open(struct npt *n, gpa_t g, uint64_t size) MUST_CHECK;
+/*
+ * Which of the 4 KiB pages from g on, n <= 32, hardware has written since it was asked last: bit i
+ * for page i. A large leaf counts for all of its pages, and keeps its bit. All ones if this
+ * format has no dirty bits. Meaningful only for what cannot be written at the moment, or where
+ * losing a race with a write does no harm; the bits are cleared in memory, the caller flushes if
+ * CPUs may hold them.
+ */
+uint32_t npt_take_dirty(struct npt *n, gpa_t g, unsigned count);
 
 #endif

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/lib/list.h"
+#include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "tests/unit/fake/fake.h"
 
@@ -76,12 +78,25 @@ hpa_t virt_to_phys(const void *v)
 	return hpa((uint64_t)(uintptr_t)v - DIRECT_MAP_BASE);
 }
 
+/* A block of frames: it may be given back in pieces. */
+struct block {
+	struct list link;
+	uint8_t *base;
+	uint64_t size, left;
+};
+static struct list blocks = LIST_INIT(blocks);
+
 hpa_t frames_alloc(unsigned order)
 {
-	void *p = must_fail() ? NULL : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	uint64_t size = PAGE_SIZE << order;
+	struct block *b;
+	void *p = must_fail() ? NULL : aligned_alloc(size, size);
 
 	if (!p)
 		return hpa(0);
+	b = malloc(sizeof(*b));
+	*b = (struct block){.base = p, .size = size, .left = size};
+	list_push_front(&blocks, &b->link);
 	outstanding++;
 	return virt_to_phys(p);
 }
@@ -93,8 +108,27 @@ hpa_t frames_alloc_low(unsigned order)
 
 void frames_free(hpa_t p, unsigned order)
 {
-	outstanding--;
-	free(phys_to_virt(p));
+	uint8_t *at = phys_to_virt(p);
+	struct list *l;
+
+	LIST_FOREACH(l, &blocks)
+	{
+		struct block *b = LIST_ENTRY(l, struct block, link);
+
+		if ((uint64_t)(at - b->base) >= b->size)
+			continue;
+		ASSERT(b->left >= PAGE_SIZE << order);
+		memset(at, 0xdd, PAGE_SIZE << order);
+		b->left -= PAGE_SIZE << order;
+		if (b->left)
+			return;
+		list_remove(&b->link);
+		free(b->base);
+		free(b);
+		outstanding--;
+		return;
+	}
+	panic("frames_free of what was not allocated");
 }
 
 uint64_t frames_total(void)

@@ -52,6 +52,7 @@ static struct npt_format npt_format = {
     .present = BIT(0),
     .accessed = BIT(5),
     .dirty = BIT(6),
+    .may_write = NPT_MAY_WRITE,
     .max_level = 2,
 };
 

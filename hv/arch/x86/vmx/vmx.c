@@ -29,6 +29,7 @@ struct npt_format vmx_npt_format = {
     .present = EPT_READ | EPT_WRITE | EPT_EXEC,
     .accessed = EPT_ACCESSED,
     .dirty = EPT_DIRTY,
+    .may_write = NPT_MAY_WRITE,
     .max_level = 2,
 };
 

@@ -118,6 +118,8 @@ static int read_paging(struct errmsg *e)
 	vmx_features.invvpid_single = cap & EPT_CAP_INVVPID_SINGLE;
 	if (!(cap & EPT_CAP_INVVPID) || !(cap & (EPT_CAP_INVVPID_SINGLE | EPT_CAP_INVVPID_ALL)))
 		vmx_features.ctl[CTL_PROC2] &= ~(uint32_t)PROC2_VPID;
+	if (!vmx_features.ept_ad)
+		vmx_npt_format.accessed = vmx_npt_format.dirty = 0;
 	vmx_npt_format.max_level = cap & EPT_CAP_1G ? 3 : 2;
 	return OK;
 }

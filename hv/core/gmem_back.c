@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What lies under guest memory: host frames, taken when somebody touches a piece; and the source
+ * that pieces come from when a machine runs before all of it is there. */
+#include <string.h>
+#include "hv/core/gmem_impl.h"
+#include "hv/lib/fmt.h"
+
+#define RAM_PERM (NPT_R | NPT_W | NPT_X)
+enum { BIG_ORDER = 9, BIG_CHUNKS = SIZE_2M / GMEM_CHUNK };
+
+/* Chunks of all machines; atomic. */
+static uint64_t all_backed, all_promised;
+
+static void account(struct gmem *m, uint64_t chunks)
+{
+	m->backed += chunks;
+	__atomic_fetch_add(&all_backed, chunks, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
+}
+
+static void unaccount(struct gmem *m)
+{
+	__atomic_fetch_sub(&all_backed, m->backed, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
+	m->backed = 0;
+}
+
+void gmem_totals(uint64_t *backed, uint64_t *promised)
+{
+	*backed = __atomic_load_n(&all_backed, __ATOMIC_RELAXED) << CHUNK_SHIFT;
+	*promised = __atomic_load_n(&all_promised, __ATOMIC_RELAXED) << CHUNK_SHIFT;
+}
+
+void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
+{
+	uint64_t have = __atomic_load_n(&vm->gmem->backed, __ATOMIC_RELAXED);
+
+	*backed = have << CHUNK_SHIFT;
+	*promised = (vm->gmem->nchunks - have) << CHUNK_SHIFT;
+}
+
+/* --- making and unmaking ------------------------------------------------------------- */
+
+/* Host memory that is neither taken nor promised must do for it. */
+static int promise(struct gmem *m, struct errmsg *e)
+{
+	uint64_t all = __atomic_add_fetch(&all_promised, m->nchunks, __ATOMIC_SEQ_CST)
+		       << CHUNK_ORDER;
+	uint64_t free = frames_free_count(), mine = m->nchunks << CHUNK_ORDER;
+
+	if (all <= free)
+		return OK;
+	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_SEQ_CST);
+	all -= mine;
+	return err_set(e, ERR_NOMEM, "%llu MiB of guest memory wanted, %llu MiB free",
+	    (unsigned long long)(mine * PAGE_SIZE / MIB),
+	    (unsigned long long)((free - MIN(free, all)) * PAGE_SIZE / MIB));
+}
+
+static int make_tables(struct gmem *m)
+{
+	m->frame = heap_zalloc(m->nchunks * sizeof(*m->frame));
+	m->written = heap_zalloc(m->nchunks * sizeof(*m->written));
+	m->open = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
+	m->dma_done = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
+	return m->frame && m->written && m->open && m->dma_done ? OK : ERR_NOMEM;
+}
+
+static void free_tables(struct gmem *m)
+{
+	heap_free(m->frame);
+	heap_free(m->written);
+	heap_free(m->open);
+	heap_free(m->dma_done);
+	heap_free(m->pending);
+	heap_free(m->lost);
+	heap_free(m);
+}
+
+int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
+{
+	uint64_t low = MIN(size, (uint64_t)MEMMAP_LOW_RAM_MAX);
+	struct gmem *m = heap_zalloc(sizeof(*m));
+	int err;
+
+	if (!m)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	mutex_init(&m->lock, RANK_GMEM);
+	spinlock_init(&m->wait_lock, RANK_VCPU);
+	waitq_init(&m->waitq);
+	m->range[m->nranges++] = (struct gmem_range){0, low};
+	if (size > low)
+		m->range[m->nranges++] = (struct gmem_range){MEMMAP_HIGH_RAM, size - low};
+	m->nchunks = size >> CHUNK_SHIFT;
+	err = make_tables(m) ? err_set(e, ERR_NOMEM, "out of memory") : promise(m, e);
+	if (err)
+		free_tables(m);
+	else
+		vm->gmem = m;
+	return err;
+}
+
+static void free_frames(struct gmem *m)
+{
+	for (uint64_t c = 0; m->backed && c < m->nchunks; c++)
+		if (m->frame[c].a) {
+			frames_free(m->frame[c], CHUNK_ORDER);
+			m->frame[c] = hpa(0);
+		}
+	unaccount(m);
+}
+
+static void release_source(struct vm *vm)
+{
+	const struct gmem_source *src = vm->gmem->source;
+
+	vm->gmem->source = NULL;
+	if (src)
+		src->release(src->ctx);
+	gmem_detach(vm);
+}
+
+void gmem_destroy(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+
+	if (!m)
+		return;
+	release_source(vm);
+	gmem_track_destroy(m);
+	free_frames(m);
+	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_RELAXED);
+	free_tables(m);
+	vm->gmem = NULL;
+}
+
+void gmem_reset(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+
+	release_source(vm);
+	mutex_lock(&m->lock);
+	npt_clear(&vm->npt);
+	free_frames(m);
+	m->tracking = false;
+	memset(m->written, 0, m->nchunks * sizeof(*m->written));
+	mutex_unlock(&m->lock);
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+}
+
+/* --- backing ------------------------------------------------------------------------- */
+
+/* The 2 MiB around a chunk at once, if they are whole RAM, untouched, and watched by nobody. */
+static bool back_big(struct vm *vm, uint64_t chunk)
+{
+	struct gmem *m = vm->gmem;
+	gpa_t at = gpa(ALIGN_DOWN(gmem_chunk_addr(m, chunk).a, (uint64_t)SIZE_2M));
+	uint64_t first = gmem_chunk(m, at.a);
+	hpa_t h;
+
+	if (m->tracking || m->pending ||
+	    gmem_chunk(m, at.a + SIZE_2M - 1) != first + BIG_CHUNKS - 1)
+		return false;
+	for (uint64_t c = first; c < first + BIG_CHUNKS; c++)
+		if (m->frame[c].a)
+			return false;
+	h = frames_alloc(BIG_ORDER);
+	if (!h.a)
+		return false;
+	memset(phys_to_virt(h), 0, SIZE_2M);
+	if (npt_map(&vm->npt, at, h, SIZE_2M, RAM_PERM)) {
+		frames_free(h, BIG_ORDER);
+		return false;
+	}
+	for (uint64_t i = 0; i < BIG_CHUNKS; i++)
+		__atomic_store_n(&m->frame[first + i].a, h.a + i * GMEM_CHUNK, __ATOMIC_RELEASE);
+	account(m, BIG_CHUNKS);
+	return true;
+}
+
+int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
+{
+	struct gmem *m = vm->gmem;
+	hpa_t h;
+	int err;
+
+	if (!data && back_big(vm, chunk))
+		return OK;
+	h = frames_alloc(CHUNK_ORDER);
+	if (!h.a)
+		return ERR_NOMEM;
+	if (data)
+		memcpy(phys_to_virt(h), data, GMEM_CHUNK);
+	else
+		memset(phys_to_virt(h), 0, GMEM_CHUNK);
+	err = npt_map(&vm->npt, gmem_chunk_addr(m, chunk), h, GMEM_CHUNK,
+	    RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
+	if (err) {
+		npt_unmap(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
+		frames_free(h, CHUNK_ORDER);
+		return err;
+	}
+	__atomic_store_n(&m->frame[chunk].a, h.a, __ATOMIC_RELEASE);
+	account(m, 1);
+	return OK;
+}
+
+/* --- waiting ------------------------------------------------------------------------- */
+
+void gmem_changed(struct gmem *m)
+{
+	uint64_t flags = spin_lock(&m->wait_lock);
+
+	m->changes++;
+	waitq_wake_all(&m->waitq);
+	spin_unlock(&m->wait_lock, flags);
+}
+
+static uint64_t changes_so_far(struct gmem *m)
+{
+	return __atomic_load_n(&m->changes, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for_change(struct gmem *m, uint64_t seen)
+{
+	uint64_t flags = spin_lock(&m->wait_lock);
+
+	while (m->changes == seen)
+		flags = waitq_wait(&m->waitq, &m->wait_lock, flags);
+	spin_unlock(&m->wait_lock, flags);
+}
+
+/* OK, or ERR_BUSY: not yet; ERR_NOMEM; ERR_CORRUPT: lost. Lock held. */
+static int try_ready(struct vm *vm, uint64_t chunk, bool write)
+{
+	struct gmem *m = vm->gmem;
+
+	if (!m->frame[chunk].a) {
+		int err;
+
+		if (m->pending && bitmap_test(m->pending, chunk)) {
+			if (bitmap_test(m->lost, chunk))
+				return ERR_CORRUPT;
+			m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
+			return ERR_BUSY;
+		}
+		err = gmem_back(vm, chunk, NULL);
+		if (err)
+			return err;
+	}
+	return write && m->tracking ? gmem_open_chunk(vm, chunk) : OK;
+}
+
+int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write)
+{
+	struct gmem *m = vm->gmem;
+
+	for (;;) {
+		uint64_t seen = changes_so_far(m);
+		int err;
+
+		mutex_lock(&m->lock);
+		err = try_ready(vm, chunk, write);
+		mutex_unlock(&m->lock);
+		switch (err) {
+		case OK:
+			return OK;
+		case ERR_BUSY:
+			wait_for_change(m, seen);
+			break;
+		case ERR_CORRUPT:
+			vm_fail(vm, DISP_ERROR, "RAM at 0x%llx: %s",
+			    (unsigned long long)gmem_chunk_addr(m, chunk).a, m->lost_reason);
+			return ERR_RETRY;
+		default:
+			vm_hold(vm, DISP_NO_MEMORY,
+			    "no host memory for RAM at 0x%llx; resume when there is some",
+			    (unsigned long long)gmem_chunk_addr(m, chunk).a);
+			return ERR_RETRY;
+		}
+	}
+}
+
+enum gmem_fault gmem_fault(struct vm *vm, gpa_t addr, bool write)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t chunk = gmem_chunk(m, addr.a);
+	int err = OK;
+
+	if (chunk == NO_CHUNK)
+		return GMEM_NOT_RAM;
+	if (!gmem_is_ready(m, chunk, write)) {
+		/* If it cannot be had the machine has been told to stop, and the vCPU sees that
+		 * first. */
+		err = gmem_get_ready(vm, chunk, write);
+		(void)err;
+		return GMEM_SERVED;
+	}
+	/* Open in the books, which is enough for the hypervisor; perhaps not yet in the tables. */
+	if (write) {
+		mutex_lock(&m->lock);
+		err = npt_open(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
+		mutex_unlock(&m->lock);
+	}
+	if (err)
+		vm_hold(vm, DISP_NO_MEMORY, "no host memory for page tables");
+	return GMEM_WAS_READY;
+}
+
+/* --- the source ---------------------------------------------------------------------- */
+
+int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t bytes = BITMAP_WORDS(m->nchunks) * 8;
+
+	m->source = src;
+	m->pending = heap_zalloc(bytes);
+	m->lost = heap_zalloc(bytes);
+	if (!m->pending || !m->lost)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	bitmap_set_range(m->pending, 0, m->nchunks);
+	return OK;
+}
+
+int gmem_supply(struct vm *vm, gpa_t addr, const void *data)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t chunk = gmem_chunk(m, addr.a);
+	int err = OK;
+
+	if (chunk == NO_CHUNK)
+		return OK;
+	mutex_lock(&m->lock);
+	if (m->pending && bitmap_test(m->pending, chunk)) {
+		/* zeros need no host memory before somebody touches them */
+		if (data)
+			err = gmem_back(vm, chunk, data);
+		if (!err)
+			bitmap_clear(m->pending, chunk);
+	}
+	mutex_unlock(&m->lock);
+	if (!err)
+		gmem_changed(m);
+	return err;
+}
+
+void gmem_lose(struct vm *vm, gpa_t addr, const char *why)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t chunk = gmem_chunk(m, addr.a);
+
+	if (chunk == NO_CHUNK)
+		return;
+	mutex_lock(&m->lock);
+	if (m->pending && bitmap_test(m->pending, chunk)) {
+		bitmap_set(m->lost, chunk);
+		str_copy(m->lost_reason, sizeof(m->lost_reason), why);
+	}
+	mutex_unlock(&m->lock);
+	gmem_changed(m);
+}
+
+/* The chunk at addr, or the first one behind it; NO_CHUNK if there is none. */
+static uint64_t chunk_from(const struct gmem *m, uint64_t addr)
+{
+	for (unsigned i = 0; i < m->nranges; i++)
+		if (addr < m->range[i].start + m->range[i].size)
+			return gmem_chunk(m, MAX(addr, m->range[i].start));
+	return NO_CHUNK;
+}
+
+bool gmem_missing(struct vm *vm, gpa_t *addr)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t chunk = chunk_from(m, addr->a);
+	bool found = false;
+
+	mutex_lock(&m->lock);
+	if (m->pending && chunk != NO_CHUNK) {
+		chunk = bitmap_next_set(m->pending, m->nchunks, chunk);
+		while (chunk < m->nchunks && bitmap_test(m->lost, chunk))
+			chunk = bitmap_next_set(m->pending, m->nchunks, chunk + 1);
+		found = chunk < m->nchunks;
+		if (found)
+			*addr = gmem_chunk_addr(m, chunk);
+	}
+	mutex_unlock(&m->lock);
+	return found;
+}
+
+bool gmem_lost(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+	bool any;
+
+	mutex_lock(&m->lock);
+	any = m->lost && bitmap_count(m->lost, m->nchunks) > 0;
+	mutex_unlock(&m->lock);
+	return any;
+}
+
+void gmem_detach(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+
+	mutex_lock(&m->lock);
+	heap_free(m->pending);
+	heap_free(m->lost);
+	m->pending = m->lost = NULL;
+	mutex_unlock(&m->lock);
+	gmem_changed(m);
+}

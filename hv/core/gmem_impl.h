@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The parts of guest memory. For hv/core/gmem*.c only. */
+#ifndef AMBER_CORE_GMEM_IMPL_H
+#define AMBER_CORE_GMEM_IMPL_H
+
+#include "hv/core/gmem_track.h"
+#include "hv/core/memmap.h"
+#include "hv/core/thread.h"
+#include "hv/core/vm.h"
+#include "hv/lib/bitmap.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+
+enum { CHUNK_SHIFT = 16, CHUNK_ORDER = CHUNK_SHIFT - PAGE_SHIFT };
+#define NO_CHUNK UINT64_MAX
+
+struct gmem_save;
+
+/* Pieces are numbered through all ranges: "chunk" is such a number. */
+struct gmem {
+	struct gmem_range range[GMEM_MAX_RANGES];
+	unsigned nranges;
+	uint64_t nchunks;
+	/*
+	 * Protects all that follows. What the fast paths look at without it is set atomically, and
+	 * taken back only while the VM is quiesced.
+	 */
+	struct mutex lock;
+	hpa_t *frame;	   /* by chunk; 0: no host memory */
+	uint16_t *written; /* by chunk: pages that the hypervisor wrote; atomic */
+	uint64_t backed;   /* chunks with host memory */
+	/* the epoch (gmem_track.c) */
+	bool tracking;
+	uint64_t *open;	    /* by chunk: may be written, was opened in this epoch */
+	uint64_t *dma_done; /* by chunk: a device has stored there in this epoch; atomic */
+	struct gmem_save *save;
+	/* the source */
+	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
+	uint64_t *lost;
+	const struct gmem_source *source;
+	char lost_reason[120];
+	/* who waits for a piece or a slot */
+	struct spinlock wait_lock;
+	struct waitq waitq;
+	uint64_t changes; /* protected by wait_lock */
+};
+
+/* The chunk that addr lies in, or NO_CHUNK. */
+static inline uint64_t gmem_chunk(const struct gmem *m, uint64_t addr)
+{
+	uint64_t first = 0;
+
+	for (unsigned i = 0; i < m->nranges; i++) {
+		uint64_t off = addr - m->range[i].start; /* wraps to huge below start */
+
+		if (off < m->range[i].size)
+			return first + (off >> CHUNK_SHIFT);
+		first += m->range[i].size >> CHUNK_SHIFT;
+	}
+	return NO_CHUNK;
+}
+
+static inline gpa_t gmem_chunk_addr(const struct gmem *m, uint64_t chunk)
+{
+	uint64_t low = m->range[0].size >> CHUNK_SHIFT;
+
+	return chunk < low ? gpa(m->range[0].start + (chunk << CHUNK_SHIFT))
+			   : gpa(m->range[1].start + ((chunk - low) << CHUNK_SHIFT));
+}
+
+static inline uint8_t *gmem_chunk_data(const struct gmem *m, uint64_t chunk)
+{
+	return phys_to_virt(m->frame[chunk]);
+}
+
+/* Nothing stands in the way of an access: no lock needed. */
+static inline bool gmem_is_ready(const struct gmem *m, uint64_t chunk, bool write)
+{
+	if (!__atomic_load_n(&m->frame[chunk].a, __ATOMIC_ACQUIRE))
+		return false;
+	return !write || !m->tracking ||
+	       (__atomic_load_n(&m->open[chunk / 64], __ATOMIC_ACQUIRE) >> (chunk % 64) & 1);
+}
+
+/* The hypervisor writes [off, off + len) of a chunk that is open. */
+static inline void gmem_note_written(struct gmem *m, uint64_t chunk, uint64_t off, uint64_t len)
+{
+	unsigned first = (unsigned)(off >> PAGE_SHIFT),
+		 last = (unsigned)((off + len - 1) >> PAGE_SHIFT);
+	uint16_t mask = (uint16_t)((2U << last) - (1U << first));
+
+	if (m->tracking && (m->written[chunk] & mask) != mask)
+		__atomic_fetch_or(&m->written[chunk], mask, __ATOMIC_SEQ_CST);
+}
+
+/* gmem_back.c: makes a chunk ready, waiting if need be. OK or ERR_RETRY. No lock held. */
+int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write) MUST_CHECK;
+/* Host memory for a chunk that has none: zeros, or data. Lock held. OK or ERR_NOMEM. */
+int gmem_back(struct vm *vm, uint64_t chunk, const void *data) MUST_CHECK;
+/* Wakes all who wait in gmem_get_ready(). */
+void gmem_changed(struct gmem *m);
+
+/*
+ * gmem_track.c: opens a backed chunk for writing, keeping its content for the save and the mark
+ * that need it. Lock held. OK, ERR_NOMEM, or ERR_BUSY: no slot is free, wait for a change.
+ */
+int gmem_open_chunk(struct vm *vm, uint64_t chunk) MUST_CHECK;
+/* Frees what belongs to tracking. */
+void gmem_track_destroy(struct gmem *m);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Copy before write, and which pages have changed (gmem_track.h tells how). */
+#include <string.h>
+#include "hv/core/gmem_impl.h"
+
+/* A copy on its way to the writer. */
+struct slot {
+	struct list link;
+	uint64_t chunk;
+	uint16_t pages;
+	uint8_t *data;
+};
+
+struct gmem_save {
+	bool full, armed;
+	bool still; /* the guest does not run: what is handed out need not be copied */
+	/* before arming: the bitmaps of the next epoch; afterwards: those of the epoch that ended
+	 */
+	uint64_t *open, *dma_done;
+	uint64_t *captured; /* by chunk: its content is safe, or handed out */
+	uint64_t cursor;    /* all chunks below are captured, or of no interest */
+	struct slot *slots;
+	unsigned nslots;
+	struct list free, ready;
+	struct slot own;     /* the writer's */
+	struct slot *handed; /* NULL or what gmem_save_next() gave last */
+};
+
+static void flush_all(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+}
+
+/* --- opening ---------------------------------------------------------------------------- */
+
+/* The save is to see the chunk, and has not yet. */
+static bool is_wanted(const struct gmem_save *s, uint64_t chunk)
+{
+	if (!s || !s->armed || bitmap_test(s->captured, chunk))
+		return false;
+	return s->full || bitmap_test(s->open, chunk) || bitmap_test(s->dma_done, chunk);
+}
+
+/* Pages of a closed chunk that were written in the epoch in which it was open; asked once. */
+static uint16_t take_pages(struct vm *vm, uint64_t chunk)
+{
+	struct gmem *m = vm->gmem;
+	uint16_t pages = m->written[chunk];
+
+	m->written[chunk] = 0;
+	pages |= (uint16_t)npt_take_dirty(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK_PAGES);
+	return pages;
+}
+
+static void capture(struct vm *vm, struct gmem_save *s, uint64_t chunk, struct slot *to)
+{
+	uint16_t pages = take_pages(vm, chunk);
+
+	if (s->full || bitmap_test(s->dma_done, chunk))
+		pages = UINT16_MAX;
+	to->chunk = chunk;
+	to->pages = pages;
+	bitmap_set(s->captured, chunk);
+}
+
+static int copy_for_save(struct vm *vm, struct gmem_save *s, uint64_t chunk)
+{
+	struct list *l = list_pop_front(&s->free);
+	struct slot *slot;
+
+	if (!l)
+		return ERR_BUSY;
+	slot = LIST_ENTRY(l, struct slot, link);
+	memcpy(slot->data, gmem_chunk_data(vm->gmem, chunk), GMEM_CHUNK);
+	capture(vm, s, chunk, slot);
+	list_push_back(&s->ready, &slot->link);
+	return OK;
+}
+
+int gmem_open_chunk(struct vm *vm, uint64_t chunk)
+{
+	struct gmem *m = vm->gmem;
+	bool known = bitmap_test(m->open, chunk);
+	int err = OK;
+
+	if (is_wanted(m->save, chunk))
+		err = copy_for_save(vm, m->save, chunk);
+	else if (!known)
+		(void)take_pages(vm, chunk); /* of an epoch that nobody asks about */
+	if (!err)
+		err = npt_open(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
+	if (!err)
+		(void)bitmap_test_and_set_atomic(m->open, chunk);
+	return err;
+}
+
+/* --- a save ----------------------------------------------------------------------------- */
+
+static void save_free(struct gmem_save *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; s->slots && i < s->nslots; i++)
+		if (s->slots[i].data)
+			frames_free(virt_to_phys(s->slots[i].data), CHUNK_ORDER);
+	if (s->own.data)
+		frames_free(virt_to_phys(s->own.data), CHUNK_ORDER);
+	heap_free(s->slots);
+	heap_free(s->open);
+	heap_free(s->dma_done);
+	heap_free(s->captured);
+	heap_free(s);
+}
+
+static int slot_make(struct slot *slot)
+{
+	hpa_t h = frames_alloc(CHUNK_ORDER);
+
+	list_init(&slot->link);
+	slot->data = h.a ? phys_to_virt(h) : NULL;
+	return h.a ? OK : ERR_NOMEM;
+}
+
+/* All that arming and capturing need: they take no memory. */
+static int save_make(struct gmem_save *s, uint64_t nchunks)
+{
+	uint64_t bytes = BITMAP_WORDS(nchunks) * 8;
+	int err = OK;
+
+	list_init(&s->free);
+	list_init(&s->ready);
+	s->open = heap_zalloc(bytes);
+	s->dma_done = heap_zalloc(bytes);
+	s->captured = heap_zalloc(bytes);
+	s->slots = heap_zalloc(s->nslots * sizeof(*s->slots));
+	if (!s->open || !s->dma_done || !s->captured || !s->slots || slot_make(&s->own))
+		return ERR_NOMEM;
+	for (unsigned i = 0; !err && i < s->nslots; i++) {
+		err = slot_make(&s->slots[i]);
+		if (!err)
+			list_push_back(&s->free, &s->slots[i].link);
+	}
+	return err;
+}
+
+int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
+{
+	struct gmem *m = vm->gmem;
+	struct gmem_save *s = heap_zalloc(sizeof(*s));
+
+	ASSERT(!m->save && slots >= 1 && slots <= GMEM_SLOTS_MAX);
+	if (s) {
+		s->full = full || !m->tracking;
+		s->nslots = slots;
+	}
+	if (!s || save_make(s, m->nchunks)) {
+		save_free(s);
+		return err_set(e, ERR_NOMEM, "no memory for the copies that a save needs (%u KiB)",
+		    slots * (unsigned)(GMEM_CHUNK / KIB));
+	}
+	mutex_lock(&m->lock);
+	m->save = s;
+	mutex_unlock(&m->lock);
+	return OK;
+}
+
+bool gmem_watched(struct vm *vm)
+{
+	return vm->gmem->tracking;
+}
+
+void gmem_save_arm(struct vm *vm, bool still)
+{
+	struct gmem *m = vm->gmem;
+	struct gmem_save *s = m->save;
+	uint64_t *open, *dma_done;
+
+	/* Quiesced: nobody holds the lock for longer than it takes. */
+	mutex_lock(&m->lock);
+	open = m->open;
+	dma_done = m->dma_done;
+	m->open = s->open;
+	m->dma_done = s->dma_done;
+	s->open = open;
+	s->dma_done = dma_done;
+	s->armed = true;
+	s->still = still;
+	m->tracking = true;
+	npt_protect(&vm->npt);
+	mutex_unlock(&m->lock);
+	flush_all(vm);
+}
+
+/* The next chunk from the cursor on that the save has not seen, or NO_CHUNK. Lock held. */
+static uint64_t next_wanted(const struct gmem *m, struct gmem_save *s)
+{
+	while (s->cursor < m->nchunks) {
+		uint64_t c = s->cursor;
+
+		if (!s->full)
+			c = MIN(bitmap_next_set(s->open, m->nchunks, c),
+			    bitmap_next_set(s->dma_done, m->nchunks, c));
+		if (c >= m->nchunks)
+			break;
+		s->cursor = c;
+		if (is_wanted(s, c) &&
+		    (m->frame[c].a || (m->pending && bitmap_test(m->pending, c))))
+			return c;
+		s->cursor++;
+	}
+	return NO_CHUNK;
+}
+
+static void hand_out(struct vm *vm, struct gmem_save *s, struct slot *slot, struct gmem_piece *p)
+{
+	s->handed = slot == &s->own ? NULL : slot;
+	*p = (struct gmem_piece){
+	    .addr = gmem_chunk_addr(vm->gmem, slot->chunk),
+	    .data = slot->data,
+	    .pages = slot->pages,
+	};
+}
+
+/* Straight from guest memory. Lock held. */
+static void read_chunk(struct vm *vm, struct gmem_save *s, uint64_t chunk, struct gmem_piece *p)
+{
+	const void *data = gmem_chunk_data(vm->gmem, chunk);
+
+	capture(vm, s, chunk, &s->own);
+	if (!s->still)
+		memcpy(s->own.data, data, GMEM_CHUNK);
+	hand_out(vm, s, &s->own, p);
+	if (s->still)
+		p->data = data;
+}
+
+/* Lock held. OK, ERR_NOENT, or ERR_BUSY: chunk *absent has to be fetched first. */
+static int take_next(struct vm *vm, struct gmem_save *s, struct gmem_piece *p, uint64_t *absent)
+{
+	struct gmem *m = vm->gmem;
+	struct list *l;
+	uint64_t chunk;
+
+	if (s->handed)
+		list_push_back(&s->free, &s->handed->link);
+	s->handed = NULL;
+	l = list_pop_front(&s->ready);
+	if (l) {
+		hand_out(vm, s, LIST_ENTRY(l, struct slot, link), p);
+		return OK;
+	}
+	chunk = next_wanted(m, s);
+	if (chunk == NO_CHUNK)
+		return ERR_NOENT;
+	if (!m->frame[chunk].a) {
+		*absent = chunk;
+		return ERR_BUSY;
+	}
+	read_chunk(vm, s, chunk, p);
+	return OK;
+}
+
+int gmem_save_next(struct vm *vm, struct gmem_piece *p)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t absent;
+	bool freed;
+	int err;
+
+	for (;;) {
+		mutex_lock(&m->lock);
+		freed = m->save->handed != NULL;
+		err = take_next(vm, m->save, p, &absent);
+		mutex_unlock(&m->lock);
+		if (freed)
+			gmem_changed(m);
+		if (err != ERR_BUSY)
+			return err;
+		err = gmem_get_ready(vm, absent, false);
+		if (err)
+			return err;
+		/* A piece of zeros has got host memory by this; one look more finds it. */
+	}
+}
+
+/* What the epoch that ended had changed counts as changed in this one. Lock held. */
+static void take_back(struct gmem *m, const struct gmem_save *s)
+{
+	for (uint64_t w = 0; w < BITMAP_WORDS(m->nchunks); w++) {
+		__atomic_fetch_or(&m->open[w], s->open[w], __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&m->dma_done[w], s->dma_done[w], __ATOMIC_SEQ_CST);
+	}
+	for (uint64_t c = 0; (c = bitmap_next_set(s->open, m->nchunks, c)) < m->nchunks; c++)
+		__atomic_store_n(&m->written[c], UINT16_MAX, __ATOMIC_SEQ_CST);
+}
+
+void gmem_save_end(struct vm *vm, bool ok)
+{
+	struct gmem *m = vm->gmem;
+	struct gmem_save *s;
+
+	mutex_lock(&m->lock);
+	s = m->save;
+	m->save = NULL;
+	if (s && s->armed && !ok)
+		take_back(m, s);
+	mutex_unlock(&m->lock);
+	save_free(s);
+	gmem_changed(m);
+}
+
+uint64_t gmem_save_size(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t n;
+
+	mutex_lock(&m->lock);
+	n = m->tracking ? bitmap_count(m->open, m->nchunks) + bitmap_count(m->dma_done, m->nchunks)
+			: m->backed;
+	mutex_unlock(&m->lock);
+	return n << CHUNK_SHIFT;
+}
+
+void gmem_watch(struct vm *vm)
+{
+	struct gmem *m = vm->gmem;
+
+	mutex_lock(&m->lock);
+	m->tracking = true;
+	memset(m->open, 0, BITMAP_WORDS(m->nchunks) * 8);
+	memset(m->dma_done, 0, BITMAP_WORDS(m->nchunks) * 8);
+	npt_protect(&vm->npt);
+	mutex_unlock(&m->lock);
+	flush_all(vm);
+}
+
+void gmem_track_destroy(struct gmem *m)
+{
+	save_free(m->save);
+	m->save = NULL;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Watching guest memory: the copy that a live save takes, and which pages have changed
+ * since the last one.
+ *
+ * Time is cut into epochs. Arming a save ends one: write permission is taken from the root of
+ * the nested tables, and the first write of anybody to a piece of 64 KiB opens that piece for the
+ * epoch, after the piece was copied if the save still needs it (copy before write). The pieces
+ * that an epoch has opened are what the next save has to look at; within a piece, hardware's
+ * dirty bits and the hypervisor's own notes tell the pages.
+ *
+ * A save goes: gmem_save_begin() while the guest runs, gmem_save_arm() while it is quiesced,
+ * gmem_save_next() until ERR_NOENT while it runs again, gmem_save_end(). One at a time for a VM.
+ */
+#ifndef AMBER_CORE_GMEM_TRACK_H
+#define AMBER_CORE_GMEM_TRACK_H
+
+#include "hv/core/gmem.h"
+
+/* A piece of RAM as it was when the save was armed. */
+struct gmem_piece {
+	gpa_t addr;
+	const void *data; /* GMEM_CHUNK bytes, until the next call */
+	uint16_t pages;	  /* bit i: page i may differ from the last save; all ones in a full one */
+};
+
+/*
+ * slots: how many copies may wait for the writer (64 KiB each), 1..GMEM_SLOTS_MAX; a vCPU that
+ * needs one more waits. full: all of RAM, not only what has changed. ERR_NOMEM, and nothing has
+ * begun.
+ */
+enum { GMEM_SLOTS_MAX = 4096 };
+int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e) MUST_CHECK;
+/* True if pages were watched since the last save that ended well, or since gmem_watch(). */
+bool gmem_watched(struct vm *vm);
+/*
+ * The instant of the save. The VM is quiesced; its vCPUs are told to flush. Does not wait. still:
+ * it remains quiesced until the save is ended, so that nothing has to be copied.
+ */
+void gmem_save_arm(struct vm *vm, bool still);
+/*
+ * The next piece: copies that wait first, then the others in ascending order; pieces that have
+ * never been touched are left out. ERR_NOENT after the last. ERR_RETRY if RAM could not be had.
+ */
+int gmem_save_next(struct vm *vm, struct gmem_piece *p) MUST_CHECK;
+/*
+ * Ends it, at any point. ok: it is durable, and what the next save compares with. If not, what had
+ * changed counts as changed still.
+ */
+void gmem_save_end(struct vm *vm, bool ok);
+/* Bytes of RAM that a save would have to look at now. */
+uint64_t gmem_save_size(struct vm *vm);
+
+/*
+ * Begins an epoch with nothing changed: RAM is now what some snapshot says. The VM is quiesced or
+ * has not run yet.
+ */
+void gmem_watch(struct vm *vm);
+
+/* --- RAM that comes later -------------------------------------------------------------- */
+
+/* Where pieces come from that are not there yet. */
+struct gmem_source {
+	/* Somebody waits for the piece at addr: gmem_supply() or gmem_lose() it soon. Does not
+	 * wait. */
+	void (*want)(void *ctx, gpa_t addr);
+	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May wait. */
+	void (*release)(void *ctx);
+	void *ctx;
+};
+/*
+ * All of RAM lies in the source from now on. The VM has not run yet. src stays the caller's until
+ * its release(), which comes also after a failure (ERR_NOMEM).
+ */
+int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e) MUST_CHECK;
+/* GMEM_CHUNK bytes for the piece at addr; NULL: zeros. Not wanted any more: OK. ERR_NOMEM. */
+int gmem_supply(struct vm *vm, gpa_t addr, const void *data) MUST_CHECK;
+/* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
+void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
+/* The first piece at or behind *addr that is neither supplied nor lost; false if there is none. */
+bool gmem_missing(struct vm *vm, gpa_t *addr);
+/* True if a piece was lost. */
+bool gmem_lost(struct vm *vm);
+/* What was never supplied is zero from now on; want() is not called any more. */
+void gmem_detach(struct vm *vm);
+
+#endif

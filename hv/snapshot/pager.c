@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The thread that brings RAM in from a snapshot. */
+#include "hv/snapshot/pager.h"
+
+#include <string.h>
+#include "hv/core/gmem_track.h"
+#include "hv/lib/fmt.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/snapshot/compress.h"
+#include "hv/snapshot/engine_int.h"
+
+/* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
+ * again with the next change. */
+enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
+
+struct pager {
+	struct vm *vm;
+	struct snap *snap;
+	struct thread *thread;
+	struct gmem_source source;
+	uint8_t *buf;	      /* STORE_CHUNK bytes */
+	gpa_t cursor;	      /* all below has been supplied or lost */
+	bool in_order;	      /* snap_ram_next() goes on where cursor is */
+	struct spinlock lock; /* protects what follows */
+	gpa_t wanted[WANTED_MAX];
+	unsigned nwanted;
+	bool stop;
+};
+
+static void want(void *ctx, gpa_t addr)
+{
+	struct pager *p = ctx;
+	uint64_t flags = spin_lock(&p->lock);
+	bool known = p->nwanted == WANTED_MAX;
+
+	for (unsigned i = 0; i < p->nwanted; i++)
+		known |= p->wanted[i].a == addr.a;
+	if (!known)
+		p->wanted[p->nwanted++] = addr;
+	spin_unlock(&p->lock, flags);
+}
+
+/* The one that has waited longest. */
+static bool take_wanted(struct pager *p, gpa_t *addr)
+{
+	uint64_t flags = spin_lock(&p->lock);
+	bool any = p->nwanted > 0;
+
+	if (any) {
+		*addr = p->wanted[0];
+		p->nwanted--;
+		memmove(p->wanted, p->wanted + 1, p->nwanted * sizeof(p->wanted[0]));
+	}
+	spin_unlock(&p->lock, flags);
+	return any;
+}
+
+static bool stopped(struct pager *p)
+{
+	return __atomic_load_n(&p->stop, __ATOMIC_ACQUIRE);
+}
+
+/* --- pieces ------------------------------------------------------------------------------ */
+
+static void supply(struct pager *p, gpa_t addr, const void *data)
+{
+	int err;
+
+	while ((err = gmem_supply(p->vm, addr, data)) != OK && !stopped(p)) {
+		vm_hold(p->vm, DISP_NO_MEMORY,
+		    "no host memory for RAM at 0x%llx; resume when there is some",
+		    (unsigned long long)addr.a);
+		thread_sleep(100000000);
+	}
+}
+
+/* One piece, wherever it is. A bad one stops the guest when it is touched, not the machine. */
+static void fetch(struct pager *p, gpa_t addr)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+	int err = s ? snap_ram_read(p->snap, addr, p->buf, &e) : ERR_NOENT;
+
+	if (s)
+		engine_unlock();
+	if (err) {
+		log_error("vm '%s': %s", p->vm->config.name, e.text);
+		gmem_lose(p->vm, addr, e.text);
+	} else {
+		supply(p, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
+	}
+}
+
+static void supply_zeros(struct pager *p, uint64_t end)
+{
+	while (p->cursor.a < end && gmem_missing(p->vm, &p->cursor) && p->cursor.a < end) {
+		supply(p, p->cursor, NULL);
+		p->cursor.a += GMEM_CHUNK;
+	}
+	p->cursor.a = MAX(p->cursor.a, end);
+}
+
+/*
+ * The next piece in the order in which the snapshot has them, read ahead; what lies before it is
+ * zero. False: all was seen, or that order cannot be had, and the rest is fetched one by one.
+ */
+static bool next_in_order(struct pager *p)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+	uint32_t len = 0;
+	gpa_t addr;
+	int err = s ? snap_ram_next(p->snap, &addr, p->buf, &len, &e) : ERR_IO;
+
+	if (s)
+		engine_unlock();
+	if (err == ERR_NOENT) {
+		supply_zeros(p, UINT64_MAX);
+		return false;
+	}
+	if (err) {
+		log_error("vm '%s': %s", p->vm->config.name, e.text);
+		return false;
+	}
+	supply_zeros(p, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK));
+	if (len == GMEM_CHUNK)
+		supply(p, addr, p->buf);
+	else
+		fetch(p, gpa(ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK)));
+	p->cursor.a = MAX(p->cursor.a, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK) + GMEM_CHUNK);
+	return true;
+}
+
+/* False: nothing is missing any more, but what is lost. */
+static bool step(struct pager *p)
+{
+	gpa_t addr;
+
+	if (take_wanted(p, &addr)) {
+		fetch(p, addr);
+		return true;
+	}
+	if (p->in_order) {
+		p->in_order = next_in_order(p);
+		if (!p->in_order && p->cursor.a != UINT64_MAX)
+			p->cursor.a = 0; /* once more, piece by piece */
+		return true;
+	}
+	if (p->cursor.a == UINT64_MAX || !gmem_missing(p->vm, &p->cursor))
+		return false;
+	fetch(p, p->cursor);
+	p->cursor.a += GMEM_CHUNK;
+	return true;
+}
+
+static void pager_main(void *arg)
+{
+	struct pager *p = arg;
+	struct errmsg e;
+
+	while (!stopped(p) && step(p))
+		thread_yield();
+	if (!stopped(p) && !gmem_lost(p->vm)) {
+		gmem_detach(p->vm);
+		log_info("vm '%s': all of its memory is there", p->vm->config.name);
+	}
+	if (engine_lock(&e)) {
+		snap_close(p->snap);
+		engine_unlock();
+	}
+	engine_release();
+	thread_exit();
+}
+
+/* --- beginning and end --------------------------------------------------------------------- */
+
+static void pager_free(struct pager *p)
+{
+	heap_free(p->buf);
+	heap_free(p);
+}
+
+/* The machine stands still for good: nobody waits for anything. */
+static void release(void *ctx)
+{
+	struct pager *p = ctx;
+
+	__atomic_store_n(&p->stop, true, __ATOMIC_RELEASE);
+	if (p->thread)
+		thread_join(p->thread);
+	pager_free(p);
+}
+
+int pager_start(struct vm *vm, struct snap *sn, struct errmsg *e)
+{
+	struct pager *p = heap_zalloc(sizeof(*p));
+	char name[32];
+
+	if (p)
+		p->buf = heap_alloc(STORE_CHUNK);
+	if (!p || !p->buf) {
+		if (p)
+			pager_free(p);
+		snap_close(sn);
+		return err_set(e, ERR_NOMEM, "out of memory");
+	}
+	p->vm = vm;
+	p->snap = sn;
+	p->in_order = true;
+	p->source = (struct gmem_source){want, release, p};
+	spinlock_init(&p->lock, RANK_VCPU);
+	gmem_watch(vm);
+	if (gmem_attach(vm, &p->source, e)) { /* from now on it is freed with the VM */
+		snap_close(sn);
+		return ERR_NOMEM;
+	}
+	str_format(name, sizeof(name), "pager/%s", vm->config.name);
+	p->thread = thread_create(name, pager_main, p, THREAD_XSTATE, PAGER_WEIGHT);
+	if (!p->thread) {
+		snap_close(sn);
+		return err_set(e, ERR_NOMEM, "out of memory");
+	}
+	engine_hold();
+	return OK;
+}
