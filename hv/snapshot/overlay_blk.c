@@ -32,7 +32,11 @@ struct odev {
 	struct spinlock lock;
 	struct waitq waitq;
 	struct list queue;
+	struct waitq marked; /* who waits for a mark */
 };
+
+/* Beside the block layer's: an overlay_mark. */
+#define OP_MARK ((enum blk_op)(BLK_DISCARD + 1))
 
 static struct list odevs = LIST_INIT(odevs);
 
@@ -62,8 +66,19 @@ static int do_discard(struct odev *o, struct store *s, const struct blk_req *r, 
 	return err;
 }
 
+/* The disk's thread has come to the mark. Store locked. */
+static int freeze(struct odev *o, struct store *s, struct snap_disk *out, struct errmsg *e)
+{
+	const struct vdisk *v = overlay_info(o->disk);
+
+	*out = (struct snap_disk){.epoch = v->base.epoch};
+	memcpy(out->guid, v->base.guid, sizeof(out->guid));
+	str_copy(out->name, sizeof(out->name), v->name);
+	return overlay_freeze(o->disk, s, &out->overlay, e);
+}
+
 /* A flush is done by the commit that ends the batch. */
-static int do_request(struct odev *o, struct store *s, const struct blk_req *r, struct errmsg *e)
+static int do_request(struct odev *o, struct store *s, struct blk_req *r, struct errmsg *e)
 {
 	uint64_t off = r->lba * SECTOR_SIZE;
 	uint32_t len = r->nsectors * SECTOR_SIZE;
@@ -71,6 +86,8 @@ static int do_request(struct odev *o, struct store *s, const struct blk_req *r, 
 
 	if (!o->disk)
 		return err_set(e, ERR_NOENT, "disk '%s': not there any more", o->name);
+	if (r->op == OP_MARK)
+		return freeze(o, s, &CONTAINER_OF(r, struct overlay_mark, req)->rec, e);
 	switch (r->op) {
 	case BLK_READ:
 		err = overlay_read(o->disk, s, off, o->buf, len, e);
@@ -124,7 +141,10 @@ static void carry_out(struct odev *o, struct blk_req *batch[BATCH], unsigned n, 
 
 	for (unsigned i = 0; i < n; i++) {
 		status[i] = s ? do_request(o, s, batch[i], &e) : ERR_IO;
-		tell(o, status[i], &e);
+		if (batch[i]->op == OP_MARK)
+			CONTAINER_OF(batch[i], struct overlay_mark, req)->e = e;
+		else
+			tell(o, status[i], &e);
 		flush |= batch[i]->op == BLK_FLUSH;
 	}
 	if (!s)
@@ -146,8 +166,14 @@ static void serve(struct odev *o)
 	unsigned n = take_batch(o, batch);
 
 	carry_out(o, batch, n, status);
-	for (unsigned i = 0; i < n; i++)
-		blk_complete(batch[i], status[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (batch[i]->op == OP_MARK) {
+			batch[i]->status = status[i];
+			batch[i]->done(batch[i]);
+		} else {
+			blk_complete(batch[i], status[i]);
+		}
+	}
 }
 
 static void thread_main(void *arg)
@@ -204,6 +230,7 @@ static int odev_register(struct odev *o, const struct vdisk *v, struct errmsg *e
 	d->drv = o;
 	spinlock_init(&o->lock, RANK_BLOCK_QUEUE);
 	waitq_init(&o->waitq);
+	waitq_init(&o->marked);
 	list_init(&o->queue);
 	list_init(&d->link);
 	err = blk_add(d);
@@ -306,18 +333,42 @@ void overlay_blk_forget(struct blk_dev *d)
 
 /* --- for the engine ------------------------------------------------------------------ */
 
-int overlay_blk_freeze(struct blk_dev *d, struct store *s, struct snap_disk *out, struct errmsg *e)
+static void mark_done(struct blk_req *r)
 {
-	struct odev *o = d->drv;
-	const struct vdisk *v;
+	struct overlay_mark *m = CONTAINER_OF(r, struct overlay_mark, req);
+	struct odev *o = r->dev->drv;
+	uint64_t flags = spin_lock(&o->lock);
 
-	if (!o->disk)
-		return err_set(e, ERR_NOENT, "disk '%s': not there any more", o->name);
-	v = overlay_info(o->disk);
-	*out = (struct snap_disk){.epoch = v->base.epoch};
-	memcpy(out->guid, v->base.guid, sizeof(out->guid));
-	str_copy(out->name, sizeof(out->name), v->name);
-	return overlay_freeze(o->disk, s, &out->overlay, e);
+	m->done = true;
+	waitq_wake_all(&o->marked);
+	spin_unlock(&o->lock, flags);
+}
+
+void overlay_blk_mark(struct blk_dev *d, struct overlay_mark *m)
+{
+	m->set = true;
+	m->done = false;
+	m->req = (struct blk_req){.op = OP_MARK, .done = mark_done, .dev = d};
+	list_init(&m->req.link);
+	odev_submit(d, &m->req);
+}
+
+int overlay_blk_marked(struct overlay_mark *m, struct snap_disk *out, struct errmsg *e)
+{
+	struct odev *o;
+	uint64_t flags;
+
+	if (!m->set)
+		return OK;
+	o = m->req.dev->drv;
+	flags = spin_lock(&o->lock);
+	while (!m->done)
+		flags = waitq_wait(&o->marked, &o->lock, flags);
+	spin_unlock(&o->lock, flags);
+	m->set = false;
+	*out = m->rec;
+	*e = m->e;
+	return m->req.status;
 }
 
 int overlay_blk_prepare(struct blk_dev *d, struct errmsg *e)

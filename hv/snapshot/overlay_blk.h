@@ -41,17 +41,6 @@ struct overlay *overlay_blk_disk(struct blk_dev *d);
 void overlay_blk_resized(struct blk_dev *d);
 /* Forgets the open disk: it was deleted, or is to be opened anew. */
 void overlay_blk_forget(struct blk_dev *d);
-/*
- * For a snapshot, at its instant: freezes the disk and fills in what the snapshot records of it,
- * the layer in out->overlay, which snap_writer_disk() links. Waits for no data.
- */
-int overlay_blk_freeze(
-    struct blk_dev *d, struct store *s, struct snap_disk *out, struct errmsg *e) MUST_CHECK;
-/*
- * Before a snapshot, while the machine still runs, the store NOT locked: merges layers if there are
- * many, so that overlay_blk_freeze() finds room for one more. May take long.
- */
-int overlay_blk_prepare(struct blk_dev *d, struct errmsg *e) MUST_CHECK;
 /* That the snapshot's disk is here, and may be given to what it recorded. Opens it. */
 int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errmsg *e) MUST_CHECK;
 /*
@@ -62,16 +51,44 @@ int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errms
 int overlay_blk_restore(
     struct store *s, const struct snap_disk *rec, unsigned n, struct errmsg *e) MUST_CHECK;
 
+/* The store was opened anew after an error. */
+void overlay_blk_reattach(struct store *s);
+
+/* --- the store NOT locked --------------------------------------------------------------- */
+
+/*
+ * The instant of a snapshot among a disk's requests. Zeroed before its use, and there until
+ * overlay_blk_marked() has returned.
+ */
+struct overlay_mark {
+	struct blk_req req; /* in the disk's queue */
+	struct snap_disk rec;
+	struct errmsg e;
+	bool set, done;
+};
+/*
+ * The machine stands still: what was finished before is in the snapshot, what is submitted from now
+ * on is not, what is in flight may be (a restore does it again). Waits for nothing.
+ */
+void overlay_blk_mark(struct blk_dev *d, struct overlay_mark *m);
+/*
+ * Waits until the disk has come to the mark and is frozen there. out: what the snapshot records of
+ * it, the layer in out->overlay, which snap_writer_disk() links. OK, doing nothing, for one that
+ * was not set.
+ */
+int overlay_blk_marked(struct overlay_mark *m, struct snap_disk *out, struct errmsg *e) MUST_CHECK;
+/*
+ * Before a snapshot, while the machine still runs: merges layers if there are many, so that there
+ * is room for one more. May take long.
+ */
+int overlay_blk_prepare(struct blk_dev *d, struct errmsg *e) MUST_CHECK;
 /*
  * Writes what the layers hold into the base partition, and leaves the disk empty over it. No
  * machine has the disk or the partition, and nothing else depends on the partition (ERR_BUSY). Cut
- * off at any moment, it may be done again. The store NOT locked. progress (may be NULL) hears how
+ * off at any moment, it may be done again. progress (may be NULL) hears how
  * many bytes of the disk are passed; if it returns false: ERR_CANCELLED.
  */
 int overlay_blk_commit(const char *name, bool (*progress)(void *ctx, uint64_t done, uint64_t total),
     void *ctx, struct errmsg *e) MUST_CHECK;
-
-/* The store was opened anew after an error. */
-void overlay_blk_reattach(struct store *s);
 
 #endif
