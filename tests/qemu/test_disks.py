@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Disks that live in the store, under a whole machine."""
+import time
+
+from amber import BUILD, Image, Machine, check, debian_manifest, debian_payloads, needs, run
+
+SNAP = BUILD / "amber-snap"
+
+
+def image_for(ctx, properties="size-mib = <64>;", disks=(), store_mib=512):
+    manifest = debian_manifest(ctx.folder, disk="store:web", disk_properties=properties)
+    return Image(ctx.folder, manifests=[manifest], payloads=debian_payloads(), disks=disks,
+                 store_mib=store_mib)
+
+
+def fill(m, name, mib):
+    """A file of random bytes on the disk; its checksum."""
+    m.shell(f"dd if=/dev/urandom of=/mnt/{name} bs=1M count={mib} 2>/dev/null; sync", 120)
+    return m.shell(f"md5sum /mnt/{name}", 60)
+
+
+def sum_from_disk(m, name):
+    m.shell("echo 3 > /proc/sys/vm/drop_caches")
+    return m.shell(f"md5sum /mnt/{name}", 60)
+
+
+def store_is_sound(image):
+    run([SNAP, image.path, "verify"])
+
+
+@needs("disk")
+def test_store_disk(ctx):
+    """What was synced to a disk in the store outlives the plug; a live snapshot brings it back."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        disks = m.ok("disk list")["disks"]
+        check([(d["name"], d["size_bytes"], d["layers"]) for d in disks] == [("web", 64 << 20, 1)],
+              f"disk list: {disks}")
+        m.guest_ready("debian")
+        one = fill(m, "one", 8)
+        # and in the middle of more of it the power fails
+        m.send("dd if=/dev/urandom of=/mnt/torn bs=64k count=400 2>/dev/null &\r")
+        time.sleep(1)
+        m.kill()
+    store_is_sound(image)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        check(sum_from_disk(m, "one") == one, "a file that was synced has changed in a power cut")
+        m.shell("rm -f /mnt/torn; echo before > /mnt/state; sync")
+        two = fill(m, "two", 4)
+        m.detach()
+        m.fails("disk delete web --yes", "is a disk of vm 'debian'")
+        m.fails("disk resize web 128M", "is a disk of vm 'debian', which is running")
+        m.ok("snapshot save debian s1", 300)
+        info = m.ok("snapshot info s1")["disks"]
+        check([(d["name"], d["in_store"]) for d in info] == [("web", True)], f"disks: {info}")
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        # the guest writes on, which makes no difference to the snapshot
+        m.shell("rm /mnt/one; echo after > /mnt/state; sync")
+        fill(m, "two", 4)
+        fill(m, "three", 4)
+        m.detach()
+        check(m.ok("disk list")["disks"][0]["layers"] == 2, "no layer was frozen")
+        for _ in range(2):
+            m.ok("snapshot restore s1 --yes", 300)
+            m.attach("debian")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            check(m.shell("cat /mnt/state") == "before", "the disk is not as it was saved")
+            check(sum_from_disk(m, "one") == one, "a deleted file did not come back")
+            check(sum_from_disk(m, "two") == two, "an overwritten file did not come back")
+            check(m.shell("ls /mnt/three 2>/dev/null") == "", "a later file is there")
+            check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error'") == "", "disk errors")
+            m.shell("echo again > /mnt/state; sync")
+            m.detach()
+        m.poweroff()
+    store_is_sound(image)
+
+
+@needs("disk")
+def test_store_disk_base(ctx):
+    """A disk over a partition leaves it alone, until it is written back."""
+    image = image_for(ctx, 'base = "debian-disk";', disks=["debian-disk:64"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        one = fill(m, "one", 4)
+        m.detach()
+        check(m.ok("disk list")["disks"][0]["base"] == "debian-disk", "the base is not shown")
+        m.fails("disk commit web --yes", "is a disk of vm 'debian', which is running")
+        m.ok("vm poweroff debian")
+        m.ok("disk commit web --yes", 120)
+        check(m.ok("disk list")["disks"][0]["bytes"] == 0, "the disk is not empty")
+        m.ok("vm start debian", 60)
+        m.guest_ready("debian")
+        check(sum_from_disk(m, "one") == one, "a file was lost when it was written back")
+        m.detach()
+        m.poweroff()
+    store_is_sound(image)
+
+
+@needs("disk")
+def test_store_disk_full(ctx):
+    """A full store pauses the guest; with room made it goes on, and nothing is lost."""
+    image = image_for(ctx, "size-mib = <200>;", store_mib=96)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.detach()
+        m.ok("disk create junk 64M")
+        m.attach("debian")
+        m.send("dd if=/dev/urandom of=/mnt/big bs=1M count=120 2>/dev/null; sync; md5sum /mnt/big\r")
+        m.until(lambda: m._pump() or "no space left" in m.transcript, 120, "never full")
+        m.detach()
+        v = m.vm("debian")
+        check((v["state"], v["disposition"]) == ("paused", "no-space"), f"when full: {v}")
+        m.ok("vm resume debian")
+        time.sleep(3)
+        v = m.vm("debian")
+        check((v["state"], v["disposition"]) == ("paused", "no-space"), f"still full: {v}")
+        m.poweroff()
+    store_is_sound(image)
