@@ -49,7 +49,7 @@ COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.
 	ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c vmx/vmx.c vmx/vmx_caps.c \
 	vmx/vmx_dump.c vmx/vmx_vmcs.c) \
 	$(addprefix hv/lib/,fmt.c state.c) \
-	$(filter-out %/ram_stream.c %/ram_read.c %/compress.c,$(wildcard hv/snapshot/*.c))
+	$(filter-out %/ram_stream.c %/compress.c,$(wildcard hv/snapshot/*.c))
 $(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
 HV_C := $(sort $(shell find hv -name '*.c'))
 HV_S := $(sort $(shell find hv -name '*.asm'))

@@ -109,6 +109,9 @@ static int check_parent(struct check *c, struct errmsg *e)
 		err = object_is_orphan(c->s, c->info.parent, &orphan, e);
 	if (err)
 		return err;
+	if (c->info.kind == KIND_STATE)
+		return err_set(e, ERR_CORRUPT, "object %llu: has a parent, being a state tree",
+		    (unsigned long long)c->object);
 	if (!(c->s->incompat & SBI_PARENTS))
 		return err_set(e, ERR_CORRUPT, "object %llu: has a parent, in a store without",
 		    (unsigned long long)c->object);
@@ -306,6 +309,79 @@ static int on_item(
 	    (unsigned long long)k->object);
 }
 
+/* --- which reference is wrong ------------------------------------------------------- */
+
+/* A sum as refs_made, over the objects with numbers from lo to below hi. */
+struct blame {
+	struct store *s;
+	uint64_t lo, hi, sum;
+	uint64_t made, recorded; /* plain counts, of use when only one is left */
+};
+
+static void blame_ref(struct blame *b, uint64_t id)
+{
+	if (id < b->lo || id >= b->hi)
+		return;
+	b->sum += id_mix(id);
+	b->made++;
+}
+
+static int blame_item(
+    void *ctx, const struct store_key *k, const uint8_t *data, uint32_t len, struct errmsg *e)
+{
+	struct blame *b = ctx;
+	struct store_object_info o;
+	struct snap_info info;
+	bool orphan = false;
+	int err = OK;
+
+	if (k->object == OBJ_CATALOG && k->type == REC_SNAPSHOT) {
+		err = catalog_decode(data, len, &info, e);
+		if (err)
+			return err;
+		blame_ref(b, info.state_object);
+		blame_ref(b, info.ram_object);
+	} else if (k->object >= OBJ_FIRST && k->type == REC_OBJECT) {
+		err = object_decode(k->object, data, len, &o, e);
+		if (!err)
+			err = object_is_orphan(b->s, k->object, &orphan, e);
+		if (err)
+			return err;
+		if (o.parent)
+			blame_ref(b, o.parent);
+		if (!orphan && k->object >= b->lo && k->object < b->hi) {
+			b->sum -= o.links * id_mix(k->object);
+			b->recorded += o.links;
+		}
+	}
+	return err;
+}
+
+/* The sums are wrong: halves the objects until one is left that is. A walk for each halving. */
+static int blame_object(struct store *s, struct errmsg *e)
+{
+	struct blame b = {.s = s};
+	const struct tree_visitor v = {.item = blame_item, .ctx = &b};
+	uint64_t lo = 0, hi = s->next_object;
+
+	for (bool last = false; !last;) {
+		uint64_t mid = lo + (hi - lo + 1) / 2;
+		int err;
+
+		last = hi - lo == 1;
+		b = (struct blame){.s = s, .lo = lo, .hi = mid};
+		err = tree_walk(s, &v, e);
+		if (err)
+			return err;
+		if (b.sum)
+			hi = mid;
+		else
+			lo = mid;
+	}
+	return err_set(e, ERR_CORRUPT, "object %llu: %llu references, its record says %llu",
+	    (unsigned long long)b.lo, (unsigned long long)b.made, (unsigned long long)b.recorded);
+}
+
 /* --- the map ------------------------------------------------------------------------- */
 
 static int check_group(struct check *c, uint64_t group, struct errmsg *e)
@@ -346,7 +422,7 @@ static int check_window(struct check *c, uint64_t group, struct errmsg *e)
 	if (!err && c->records)
 		err = object_done(c, e);
 	if (!err && c->records && c->refs_made)
-		err = err_set(e, ERR_CORRUPT, "store: objects' reference counts do not add up");
+		err = blame_object(c->s, e);
 	c->records = false;
 	for (; !err && group < last; group++)
 		err = check_group(c, group, e);

@@ -397,15 +397,18 @@ int map_ref(struct store *s, uint64_t block, uint32_t count, struct errmsg *e)
 	struct node *leaf;
 	int err = map_prepare_unref(s, block, count, e);
 
-	if (!err)
-		err = map_leaf_dirty(s, group, &leaf, e);
-	for (uint32_t i = at; !err && i < at + count; i++)
+	if (err)
+		return err;
+	err = map_leaf_dirty(s, group, &leaf, e);
+	if (err)
+		return err;
+	for (uint32_t i = at; i < at + count; i++)
 		if (get_le16(count_at(leaf, i)) == MAP_COUNT_MAX)
-			err = err_set(e, ERR_FULL, "store: block %llu: too many references",
+			return err_set(e, ERR_FULL, "store: block %llu: too many references",
 			    (unsigned long long)block + i - at);
-	for (uint32_t i = at; !err && i < at + count; i++)
+	for (uint32_t i = at; i < at + count; i++)
 		put_le16(count_at(leaf, i), (uint16_t)(get_le16(count_at(leaf, i)) + 1));
-	return err;
+	return OK;
 }
 
 /* --- releasing ----------------------------------------------------------------------- */

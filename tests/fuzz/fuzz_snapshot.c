@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A store that lies. The input is a list of changes to a good store of two snapshots; its first
- * byte says whether all checksums are made right again afterwards (bit 0), so that the fuzzer
- * gets behind them. Then everything is done with the store that can be done.
+ * A store that lies. The input is a list of changes to a good store of four snapshots, three of
+ * them a chain; its first byte says whether all checksums are made right again afterwards (bit 0),
+ * so that the fuzzer gets behind them. Then everything is done with the store that can be done.
  *
  * A change has 12 bytes: block (an index into the blocks in use), kind, offset (2), 8 bytes of
  * value.
@@ -36,6 +36,12 @@ static void make_good(void)
 	    fake_save(s, "first", 1, ram, 9000, 0x100000, false, &e) ||
 	    fake_save(s, "second", 300, ram, sizeof(ram), 0, false, &e) ||
 	    store_epoch_bump(s, guid, &epoch, &e))
+		abort();
+	memset(ram + 9000, 0, 12000);
+	if (fake_save_child(s, "child", "second", 3, ram, sizeof(ram), false, &e))
+		abort();
+	memset(ram, 0x55, sizeof(ram) / 2);
+	if (fake_save_child(s, "grandchild", "child", 4, ram, sizeof(ram), false, &e))
 		abort();
 	store_close(s);
 	good = malloc((size_t)BLOCKS * STORE_BLOCK);

@@ -148,6 +148,79 @@ static int setup(void **state)
 	return 0;
 }
 
+/* A file 'chain' with base <- mid <- top, base <- side, and a later copy of base. */
+static void make_chain(void)
+{
+	static uint8_t ram[600 << 10];
+	struct mem_disk d;
+	struct errmsg e;
+	struct store *s;
+
+	mem_disk_init(&d, BLOCKS, false);
+	fake_ram_fill(ram, sizeof(ram), 8);
+	assert_int_equal(store_format(&d.io, (const uint8_t *)"store of a chain", &e), OK);
+	assert_int_equal(store_open(&d.io, true, &s, &e), OK);
+	assert_int_equal(fake_save(s, "base", 1, ram, sizeof(ram), 0, false, &e), OK);
+	assert_int_equal(
+	    fake_save_child(s, "mid", "base", 2, ram + 1, sizeof(ram) - 4096, false, &e),
+	    ERR_STATE);
+	memset(ram, 'm', 40000);
+	assert_int_equal(fake_save_child(s, "mid", "base", 2, ram, sizeof(ram), false, &e), OK);
+	memset(ram, 't', 20000);
+	assert_int_equal(fake_save_child(s, "top", "mid", 4, ram, sizeof(ram), false, &e), OK);
+	memset(ram, 's', 9000);
+	assert_int_equal(fake_save_child(s, "side", "base", 3, ram, sizeof(ram), false, &e), OK);
+	store_close(s);
+	write_file("chain", d.data, (size_t)BLOCKS * STORE_BLOCK, 0, "w");
+	mem_disk_free(&d);
+}
+
+static void test_chain(void **state)
+{
+	make_chain();
+	expect("amber-snap chain list", 0, "\nbase  ");
+	assert_non_null(strstr(out, "\n  mid                    guest"));
+	assert_non_null(strstr(out, "\n    top                  guest"));
+	assert_non_null(strstr(out, "\n  side                   guest"));
+	assert_true(strstr(out, "  side  ") > strstr(out, "    top  "));
+	expect("amber-snap --json chain list", 0, "\"name\":\"base\"");
+	assert_non_null(strstr(out, "\"id\":\"04010000-0000-0000-0000-000000000000\","
+				    "\"parent_id\":\"02010000-0000-0000-0000-000000000000\","
+				    "\"parent\":\"mid\","));
+	expect("amber-snap chain verify && amber-snap chain check", 0, "top: good\n");
+	expect("amber-snap --json chain show top", 0, "\"parent\":\"mid\"");
+	/* what is exported is whole */
+	expect("amber-snap chain export top top.snap && amber-snap --json top.snap list", 0,
+	    "\"name\":\"top\"");
+	assert_null(strstr(out, "parent"));
+	expect("amber-snap top.snap verify top && amber-snap top.snap check", 0, "1 snapshots");
+	/* a second snapshot of the same id does not confuse */
+	expect("amber-snap chain export base base.snap && "
+	       "amber-snap chain import base.snap --as aaa && amber-snap --json chain list",
+	    0, "\"parent\":\"base\"");
+	assert_null(strstr(out, "\"parent\":\"aaa\""));
+	/* damage in what only base holds is told of all that need it */
+	expect(
+	    "cp chain bad && amber-snap chain delete mid && amber-snap chain list", 0, "\ntop  ");
+	expect("amber-snap --json chain list", 0, "\"parent\":null");
+	expect("amber-snap chain delete base && amber-snap chain verify top", 0, "top: good");
+	expect("amber-snap --json chain list", 0, "\"parent\":\"aaa\""); /* by its id */
+	expect("amber-snap chain flatten top", 0, "top needs no other snapshot");
+	expect("amber-snap chain flatten top && amber-snap chain check && amber-snap chain verify",
+	    0, "top: good");
+	expect("amber-snap --json chain flatten side && amber-snap --json chain list", 0,
+	    "{\"ok\":true}\n");
+	assert_null(strstr(out, "parent"));
+	expect("amber-snap chain flatten nobody", 1, "error: snapshot 'nobody': not found");
+	expect("amber-snap chain delete side && amber-snap chain check && amber-snap chain verify",
+	    0, "top: good");
+	expect("printf X | dd of=bad bs=1 seek=$((90 * 4096)) conv=notrunc status=none; "
+	       "amber-snap bad verify",
+	    1, "error: snapshot 'base': ram: chunk 0x");
+	assert_non_null(strstr(out, "mid: snapshot 'mid': ram: object "));
+	assert_non_null(strstr(out, ", of snapshot 'base': chunk 0x"));
+}
+
 static int teardown(void **state)
 {
 	return run("rm -rf \"$PWD\"");
@@ -258,6 +331,7 @@ int main(void)
 	    cmocka_unit_test(test_verify_and_check),
 	    cmocka_unit_test(test_export_import_delete),
 	    cmocka_unit_test(test_format),
+	    cmocka_unit_test(test_chain),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -3,273 +3,11 @@
  * Snapshots of what changed: each shows the whole memory of its moment, page for page, however
  * long its chain is, in what order its pieces came, and whatever becomes of those it is based on.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "hv/lib/bitmap.h"
-#include "hv/lib/fmt.h"
-#include "hv/mm/mm.h"
-#include "hv/snapshot/snap_int.h"
-#include "tests/unit/fake/fake.h"
-#include "tests/unit/fake/fake_store.h"
-
-enum { CHUNKS = 10, PAGES = CHUNKS * STORE_CHUNK_BLOCKS, RAM = PAGES * STORE_BLOCK };
-
-static const uint8_t uuid[16] = "chain under test";
-
-struct piece {
-	uint32_t at, len; /* bytes */
-};
-
-static struct mem_disk disk;
-static struct store *s;
-static struct errmsg e;
-static uint64_t seed;
-static void *tree; /* every snapshot's state */
-static size_t tree_size;
-
-static void open_fresh(uint64_t nblocks)
-{
-	mem_disk_init(&disk, nblocks, true);
-	assert_int_equal(store_format(&disk.io, uuid, &e), OK);
-	assert_int_equal(store_open(&disk.io, true, &s, &e), OK);
-	seed = 4711;
-}
-
-static int setup(void **state)
-{
-	open_fresh(4096);
-	tree = fake_tree(1, 200, &tree_size);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	store_close(s);
-	mem_disk_free(&disk);
-	heap_free(tree);
-	return fake_heap_outstanding();
-}
-
-static void reopen(void)
-{
-	store_close(s);
-	assert_int_equal(store_open(&disk.io, true, &s, &e), OK);
-}
-
-static void check(void)
-{
-	struct store_check_result r;
-	int err = store_check(s, &r, NULL, NULL, &e);
-
-	if (err)
-		print_error("%s\n", e.text);
-	assert_int_equal(err, OK);
-	assert_int_equal(r.orphans, 0);
-}
-
-static uint64_t free_blocks(void)
-{
-	struct store_stat st;
-
-	assert_int_equal(store_commit(s, &e), OK);
-	store_stat(s, &st);
-	return st.free;
-}
-
-static uint32_t below(uint32_t n)
-{
-	return fake_random(&seed) % n;
-}
-
-/* --- saving -------------------------------------------------------------------------- */
-
-static int begin(
-    struct snap_writer **w, const char *name, const char *parent, bool replace, uint8_t id)
-{
-	struct snap_params p = {.name = name,
-	    .vm = "guest",
-	    .id = {id, 1},
-	    .created = id,
-	    .memory = RAM,
-	    .replace = replace,
-	    .parent_name = parent};
-	int err = snap_writer_begin(s, &p, w, &e);
-
-	if (err)
-		return err;
-	err = snap_writer_state(*w, tree, tree_size, &e);
-	if (err) {
-		snap_writer_abort(*w);
-		*w = NULL;
-	}
-	return err;
-}
-
-static int put(struct snap_writer *w, const uint8_t *ram, const struct piece *p, unsigned n)
-{
-	int err = OK;
-
-	for (unsigned i = 0; !err && i < n; i++)
-		err = snap_writer_ram(w, gpa(p[i].at), ram + p[i].at, p[i].len, &e);
-	return err;
-}
-
-/* A whole snapshot of these pieces of RAM. */
-static int save(const char *name, const char *parent, bool replace, uint8_t id, const uint8_t *ram,
-    const struct piece *p, unsigned n)
-{
-	struct snap_writer *w;
-	int err = begin(&w, name, parent, replace, id);
-
-	if (err)
-		return err;
-	err = put(w, ram, p, n);
-	if (err) {
-		snap_writer_abort(w);
-		return err;
-	}
-	return snap_writer_commit(w, NULL, &e);
-}
-
-static int save_full(const char *name, bool replace, uint8_t id, const uint8_t *ram)
-{
-	struct piece p[CHUNKS];
-
-	for (unsigned i = 0; i < CHUNKS; i++)
-		p[i] = (struct piece){i * STORE_CHUNK, STORE_CHUNK};
-	return save(name, NULL, replace, id, ram, p, CHUNKS);
-}
-
-static void shuffle(struct piece *p, unsigned n)
-{
-	for (unsigned i = n; i > 1; i--) {
-		unsigned k = below(i);
-		struct piece x = p[k];
-
-		p[k] = p[i - 1];
-		p[i - 1] = x;
-	}
-}
-
-/* Changes random pages of RAM, and says which, in pieces that cross no chunk's end. */
-static unsigned change(uint8_t *ram, struct piece p[PAGES])
-{
-	unsigned n = 0, density = 1 + below(40);
-
-	for (unsigned page = 0; page < PAGES; page++) {
-		uint8_t *at = ram + page * STORE_BLOCK;
-		bool joins = n && page % STORE_CHUNK_BLOCKS && below(4) &&
-			     p[n - 1].at + p[n - 1].len == page * STORE_BLOCK;
-
-		if (below(density) && !(joins && below(2)))
-			continue;
-		switch (below(4)) {
-		case 0:
-			memset(at, 0, STORE_BLOCK);
-			break;
-		case 1:
-			memset(at, (int)below(256), STORE_BLOCK);
-			break;
-		case 2:
-			at[below(STORE_BLOCK)] = (uint8_t)below(256);
-			break;
-		default:
-			for (unsigned i = 0; i < STORE_BLOCK; i++)
-				at[i] = (uint8_t)below(256);
-		}
-		if (joins)
-			p[n - 1].len += STORE_BLOCK;
-		else
-			p[n++] = (struct piece){page * STORE_BLOCK, STORE_BLOCK};
-	}
-	if (below(3))
-		shuffle(p, n);
-	return n;
-}
-
-/* --- looking ------------------------------------------------------------------------- */
-
-struct ranges {
-	uint64_t end, sum;
-};
-
-static int on_range(void *ctx, uint64_t addr, uint64_t len, struct errmsg *err)
-{
-	struct ranges *r = ctx;
-
-	if (addr < r->end || !len || addr + len > RAM)
-		return err_set(err, ERR_RANGE, "0x%llx: out of order", (unsigned long long)addr);
-	r->end = addr + len;
-	r->sum += len;
-	return OK;
-}
-
-/* In order with glances at random between, and by the index: all the same memory. */
-static void compare_open(struct snap *sn, const uint8_t *ram)
-{
-	static uint8_t out[RAM], buf[STORE_CHUNK];
-	struct ranges r = {0};
-	uint64_t got = 0, end = 0;
-	uint32_t len;
-	gpa_t addr;
-	int err = snap_ram_check(sn, on_range, &r, &e);
-
-	if (err)
-		print_error("%s\n", e.text);
-	assert_int_equal(err, OK);
-	memset(out, 0, sizeof(out));
-	while ((err = snap_ram_next(sn, &addr, buf, &len, &e)) == OK) {
-		assert_true(addr.a >= end && len && addr.a + len <= RAM);
-		assert_true(addr.a / STORE_CHUNK == (addr.a + len - 1) / STORE_CHUNK);
-		end = addr.a + len;
-		got += len;
-		memcpy(out + addr.a, buf, len);
-		if (below(4) == 0) {
-			uint64_t at = below(RAM);
-			uint64_t base = ALIGN_DOWN(at, (uint64_t)STORE_CHUNK);
-
-			assert_int_equal(snap_ram_read(sn, gpa(at), buf, &e), OK);
-			assert_memory_equal(buf, ram + base, STORE_CHUNK);
-		}
-	}
-	if (err != ERR_NOENT)
-		print_error("%s\n", e.text);
-	assert_int_equal(err, ERR_NOENT);
-	assert_int_equal(snap_ram_next(sn, &addr, buf, &len, &e), ERR_NOENT);
-	assert_memory_equal(out, ram, RAM);
-	assert_int_equal(got, r.sum);
-	assert_true(got <= snap_info(sn)->total_ram_bytes);
-}
-
-static void compare(const char *name, const uint8_t *ram, unsigned levels)
-{
-	struct snap *sn;
-	int err = snap_open(s, name, &sn, &e);
-
-	if (err)
-		print_error("%s\n", e.text);
-	assert_int_equal(err, OK);
-	assert_int_equal(snap_info(sn)->levels, levels);
-	compare_open(sn, ram);
-	if (below(4) == 0)
-		assert_int_equal(snap_verify(sn, NULL, NULL, &e), OK);
-	snap_close(sn);
-}
+#include "tests/unit/snapshot_chain.h"
 
 /* --- the rules ----------------------------------------------------------------------- */
 
 static uint8_t ram0[RAM], ram1[RAM];
-
-static void fill(uint8_t *ram, uint64_t mark)
-{
-	fake_ram_fill(ram, RAM, mark);
-}
 
 static uint64_t ram_object(const char *name)
 {
@@ -453,6 +191,7 @@ static void test_deleting(void **state)
 	struct piece p[4] = {
 	    {0, STORE_CHUNK}, {STORE_CHUNK, 0x1000}, {0x30000, 0x8000}, {0x50000, 0}};
 	uint64_t empty = free_blocks(), one;
+	struct snap_writer *w;
 
 	for (size_t i = 0; i < RAM; i++)
 		ram0[i] = (uint8_t)below(256);
@@ -474,6 +213,82 @@ static void test_deleting(void **state)
 	assert_int_equal(snap_delete(s, "c", &e), OK);
 	check();
 	assert_int_equal(free_blocks(), empty);
+	/* what is based on a deleted one is the last that needs it, also if it never gets ready */
+	assert_int_equal(save_full("a", false, 1, ram0), OK);
+	assert_int_equal(begin(&w, "b", "a", false, 2), OK);
+	assert_int_equal(put(w, ram1, p, 3), OK);
+	assert_int_equal(snap_delete(s, "a", &e), OK);
+	assert_true(free_blocks() < one);
+	snap_writer_abort(w);
+	check();
+	assert_int_equal(free_blocks(), empty);
+}
+
+/* Pieces of any bytes, many to a chunk, in a chain of the greatest length; then flat, then copied.
+ */
+static void test_odd_pieces(void **state)
+{
+	static struct piece p[400];
+	char name[16], parent[16] = "n1";
+	struct mem_disk d2;
+	struct store *mine, *other;
+	struct snap *sn;
+	int held;
+
+	store_close(s);
+	mem_disk_free(&disk);
+	open_fresh(16384);
+	fill(ram0, 1);
+	memset(ram0 + RAM - STORE_CHUNK, 0, STORE_CHUNK); /* a hole to the end of the chain */
+	assert_int_equal(save_full("n1", false, 1, ram0), OK);
+	for (unsigned level = 2; level <= STORE_CHAIN_MAX; level++) {
+		unsigned n = 0, step = 1 + below(level % 4 ? 9000 : 700);
+
+		for (uint32_t at = below(step); at < RAM - STORE_CHUNK && n < ARRAY_LEN(p);) {
+			uint32_t len = MIN(1 + below(step), STORE_CHUNK - at % STORE_CHUNK);
+
+			memset(ram0 + at, below(3) ? (int)below(256) : 0, len);
+			if (below(2))
+				ram0[at] ^= (uint8_t)below(256);
+			p[n++] = (struct piece){at, len};
+			at += len + below(step * (level % 3 ? 20 : 1));
+		}
+		shuffle(p, n);
+		str_format(name, sizeof(name), "n%u", level);
+		assert_int_equal(save(name, parent, false, (uint8_t)level, ram0, p, n), OK);
+		memcpy(parent, name, sizeof(name));
+		compare(name, ram0, level);
+	}
+	check();
+	/* a reader's memory does not grow with what it reads: levels and buffers, and the cache */
+	assert_int_equal(store_commit(s, &e), OK);
+	held = fake_heap_outstanding() - 2 * (int)s->nnodes;
+	assert_int_equal(snap_open(s, name, &sn, &e), OK);
+	compare_open(sn, ram0);
+	assert_true(fake_heap_outstanding() - 2 * (int)s->nnodes - held <= 2 + 6 + STORE_IO_DEPTH);
+
+	mem_disk_init(&d2, 2048, true);
+	assert_int_equal(store_format(&d2.io, uuid, &e), OK);
+	assert_int_equal(store_open(&d2.io, true, &other, &e), OK);
+	assert_int_equal(snap_copy(sn, other, "copy", false, NULL, NULL, &e), OK);
+	mine = s;
+	s = other;
+	compare("copy", ram0, 1);
+	check();
+	s = mine;
+	store_close(other);
+	mem_disk_free(&d2);
+
+	snap_close(sn);
+	assert_int_equal(snap_flatten(s, name, NULL, NULL, &e), OK);
+	compare(name, ram0, 1);
+	check();
+	for (unsigned level = 1; level < STORE_CHAIN_MAX; level++) {
+		str_format(name, sizeof(name), "n%u", level);
+		assert_int_equal(snap_delete(s, name, &e), OK);
+	}
+	check();
+	compare("n32", ram0, 1);
 }
 
 /* --- flattening ---------------------------------------------------------------------- */
@@ -874,166 +689,6 @@ static void test_pieces_are_promised(void **state)
 	}
 }
 
-/* --- a random walk ------------------------------------------------------------------- */
-
-enum { NAMES = 9 };
-
-struct model {
-	unsigned levels; /* 0: absent */
-	uint8_t id, parent;
-	uint8_t ram[RAM];
-};
-
-static struct model model[NAMES];
-static uint8_t next_ram[RAM];
-static unsigned counts[8];
-
-static const char *name_of(unsigned i)
-{
-	static char text[4][8];
-	static unsigned turn;
-
-	turn = (turn + 1) % 4;
-	str_format(text[turn], sizeof(text[turn]), "n%u", i);
-	return text[turn];
-}
-
-static void walk_full(unsigned i, uint8_t id)
-{
-	int err;
-
-	fill(next_ram, id + below(1000));
-	err = save_full(name_of(i), true, id, next_ram);
-	assert_true(err == OK || err == ERR_NOSPACE);
-	counts[err != OK]++;
-	if (err)
-		return;
-	model[i].levels = 1;
-	model[i].id = id;
-	model[i].parent = 0;
-	memcpy(model[i].ram, next_ram, RAM);
-}
-
-static void walk_child(unsigned i, unsigned up, uint8_t id)
-{
-	static struct piece p[PAGES];
-	unsigned n;
-	int err;
-
-	memcpy(next_ram, model[up].ram, RAM);
-	n = change(next_ram, p);
-	if (below(20) == 0) { /* begun, and not ended */
-		struct snap_writer *w;
-
-		err = begin(&w, name_of(i), name_of(up), true, id);
-		if (!err) {
-			(void)!put(w, next_ram, p, n / 2);
-			snap_writer_abort(w);
-		}
-		return;
-	}
-	err = save(name_of(i), name_of(up), true, id, next_ram, p, n);
-	if (model[up].levels == 0)
-		assert_int_equal(err, ERR_NOENT);
-	else if (model[up].levels == STORE_CHAIN_MAX)
-		assert_int_equal(err, ERR_RANGE);
-	else
-		assert_true(err == OK || err == ERR_NOSPACE);
-	counts[err == OK ? 2 : err == ERR_NOSPACE ? 1 : err == ERR_RANGE ? 3 : 4]++;
-	if (err)
-		return;
-	model[i].levels = model[up].levels + 1;
-	model[i].parent = model[up].id;
-	model[i].id = id;
-	memcpy(model[i].ram, next_ram, RAM);
-}
-
-static void walk_step(unsigned step)
-{
-	unsigned i = below(NAMES), up = below(NAMES), what = below(100);
-	uint8_t id = (uint8_t)(step % 255 + 1);
-	int err;
-
-	if (what < 10) {
-		walk_full(i, id);
-	} else if (what < 70) {
-		for (unsigned k = 0; k < 3 && !model[up].levels; k++)
-			up = below(NAMES);
-		for (unsigned k = 0; step % 64 < 32 && k < NAMES; k++) /* on top of the longest */
-			if (model[k].levels > model[up].levels)
-				up = k;
-		walk_child(i, below(3) ? up : i, id);
-	} else if (what < 80) {
-		err = snap_delete(s, name_of(i), &e);
-		assert_int_equal(err, model[i].levels ? OK : ERR_NOENT);
-		model[i].levels = 0;
-	} else if (what < 90) {
-		err = snap_flatten(s, name_of(i), NULL, NULL, &e);
-		if (err != ERR_NOSPACE)
-			assert_int_equal(err, model[i].levels ? OK : ERR_NOENT);
-		counts[err ? 6 : 5]++;
-		if (!err) {
-			if (model[i].levels > 1)
-				model[i].parent = 0;
-			model[i].levels = 1;
-		}
-	} else {
-		reopen();
-	}
-}
-
-static void walk(uint64_t nblocks, unsigned steps)
-{
-	uint64_t empty;
-
-	memset(counts, 0, sizeof(counts));
-	memset(model, 0, sizeof(model));
-	empty = free_blocks();
-	for (unsigned step = 1; step <= steps; step++) {
-		unsigned i = below(NAMES);
-
-		walk_step(step);
-		if (step % 25 == 0)
-			check();
-		if (model[i].levels) {
-			struct snap *sn;
-
-			compare(name_of(i), model[i].ram, model[i].levels);
-			assert_int_equal(snap_open(s, name_of(i), &sn, &e), OK);
-			assert_int_equal(snap_info(sn)->id[0], model[i].id);
-			assert_int_equal(snap_info(sn)->parent[0], model[i].parent);
-			snap_close(sn);
-		}
-	}
-	for (unsigned i = 0; i < NAMES; i++) {
-		if (!model[i].levels)
-			continue;
-		compare(name_of(i), model[i].ram, model[i].levels);
-		assert_int_equal(snap_delete(s, name_of(i), &e), OK);
-		check();
-	}
-	assert_int_equal(free_blocks(), empty);
-	print_message("%u full, %u without room, %u incremental, %u too deep, %u without parent, "
-		      "%u flattened, %u not\n",
-	    counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6]);
-}
-
-static void test_random_walk(void **state)
-{
-	walk(4096, 3000);
-	assert_true(counts[2] > 800 && counts[3] > 20 && counts[5] > 100);
-}
-
-/* In a store that is too small for it. */
-static void test_random_walk_without_room(void **state)
-{
-	store_close(s);
-	mem_disk_free(&disk);
-	open_fresh(700);
-	walk(700, 2000);
-	assert_true(counts[1] > 50 && counts[2] > 200);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1042,6 +697,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_order_leaves_no_trace, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_hidden_is_not_read, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_deleting, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_odd_pieces, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_flatten_shares, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_flatten_copies_at_the_limit, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_flatten_in_the_middle, setup, teardown),
@@ -1050,8 +706,6 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_lying_parents, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_copy_is_full, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pieces_are_promised, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_random_walk, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_random_walk_without_room, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,6 +41,13 @@ static int setup(void **state)
 		err = fake_save(s, "first", 1, ram, 9000, 0x100000, false, &e);
 	if (!err)
 		err = fake_save(s, "second", 2, ram, sizeof(ram), 0, false, &e);
+	for (unsigned i = 0; i < sizeof(ram); i += 100)
+		ram[i] ^= (uint8_t)i;
+	if (!err)
+		err = fake_save_child(s, "child", "second", 3, ram, sizeof(ram), false, &e);
+	memset(ram, 0, sizeof(ram) / 2);
+	if (!err)
+		err = fake_save_child(s, "grandchild", "child", 4, ram, sizeof(ram), false, &e);
 	if (!err)
 		err = store_epoch_bump(s, guid, &epoch, &e);
 	store_close(s);
@@ -61,14 +68,14 @@ static void undo(void)
 	memcpy(disk.data, good, (size_t)BLOCKS * STORE_BLOCK);
 }
 
-/* Opens and verifies both snapshots: the first error, with its message. */
+/* Opens and verifies all snapshots: the first error, with its message. */
 static int read_all(struct store *s, struct errmsg *e)
 {
-	static const char *const names[] = {"first", "second"};
+	static const char *const names[] = {"first", "second", "child", "grandchild"};
 	struct snap *sn;
 	int err = OK;
 
-	for (unsigned i = 0; !err && i < 2; i++) {
+	for (unsigned i = 0; !err && i < ARRAY_LEN(names); i++) {
 		err = snap_open(s, names[i], &sn, e);
 		if (err)
 			return err;

@@ -106,7 +106,7 @@ static void test_last_link(void **state)
 	assert_int_equal(features(), SBI_PARENTS);
 	/* nothing holds them but this test, and the check sees that */
 	assert_int_equal(check(&r), ERR_CORRUPT);
-	assert_string_equal(e.text, "store: objects' reference counts do not add up");
+	assert_string_equal(e.text, "object 16: 2 references, its record says 3");
 
 	assert_int_equal(store_object_unlink(s, base, &orphan, &e), OK);
 	assert_false(orphan);
@@ -260,18 +260,21 @@ static void expect_fault(const char *text)
 
 static void test_check_finds(void **state)
 {
-	uint64_t base = object(KIND_RAM, 0), tree = object(KIND_STATE, 0), id;
+	uint64_t base = object(KIND_RAM, 0), tree = object(KIND_STATE, 0), id, other;
 	struct store_key okey = {OBJ_ORPHANS, REC_ORPHAN, base};
 
 	id = object(KIND_RAM, base); /* an orphan, as if being written: its link counts */
 	assert_int_equal(store_commit(s, &e), OK);
 	assert_int_equal(check(NULL), OK);
 
+	/* its count means nothing yet, until somebody takes it for no orphan */
+	lie(tree, 0, 1);
+	assert_int_equal(check(NULL), OK);
 	lie(base, 0, 1);
-	expect_fault("store: objects' reference counts do not add up");
+	expect_fault("object 16: 1 references, its record says 2");
 	lie(base, 0, -1);
 	lie(id, 0, 0);
-	expect_fault("store: objects' reference counts do not add up");
+	expect_fault("object 16: 0 references, its record says 1");
 	lie(id, tree, 0);
 	expect_fault("of another kind");
 	lie(id, id, 0);
@@ -286,6 +289,11 @@ static void test_check_finds(void **state)
 	lie(base, 0, 0);
 	assert_int_equal(check(NULL), OK);
 
+	other = object(KIND_STATE, 0);
+	lie(other, tree, 0);
+	expect_fault("has a parent, being a state tree");
+	lie(other, 0, 0);
+	assert_int_equal(check(NULL), OK);
 	assert_int_equal(tree_insert(s, &okey, NULL, 0, &e), OK);
 	assert_int_equal(store_commit(s, &e), OK);
 	expect_fault("not complete");
@@ -307,7 +315,9 @@ static void test_counts_do_not_cancel_out(void **state)
 	assert_int_equal(check(NULL), OK);
 	lie(a, 0, -1);
 	lie(b, 0, 1);
-	expect_fault("store: objects' reference counts do not add up");
+	expect_fault("object 16: 2 references, its record says 1");
+	lie(a, 0, 1);
+	expect_fault("object 17: 1 references, its record says 2");
 }
 
 int main(void)

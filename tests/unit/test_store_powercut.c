@@ -137,7 +137,9 @@ static void try_operation(struct replay *r)
 	mem_disk_forget(&r->d);
 }
 
-enum step_kind { SAVE, REPLACE, FREEZE, THAW, DELETE, BUMP, ABORT, REOPEN };
+enum step_kind { SAVE, REPLACE, CHILD, FLATTEN, FREEZE, THAW, DELETE, BUMP, ABORT, REOPEN };
+
+static const char *parent_name; /* for CHILD and ABORT */
 
 static struct store *step(struct replay *r, struct store *s, enum step_kind kind, const char *name,
     uint32_t mark, size_t bytes)
@@ -155,6 +157,12 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 	case REPLACE:
 		err = fake_save(s, name, mark, ram, bytes, 0x1000 * mark, kind == REPLACE, &e);
 		break;
+	case CHILD:
+		err = fake_save_child(s, name, parent_name, mark, ram, bytes, true, &e);
+		break;
+	case FLATTEN:
+		err = snap_flatten(s, name, NULL, NULL, &e);
+		break;
 	case FREEZE: /* with the snapshot, or not at all */
 		err = fake_freeze(s, name, mark, ram, bytes, machine, &e);
 		break;
@@ -168,7 +176,8 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 		err = store_epoch_bump(s, guid, &epoch, &e);
 		break;
 	case ABORT: { /* with a commit of somebody else in the middle */
-		struct snap_params p = {.name = name, .vm = "v"};
+		struct snap_params p = {
+		    .name = name, .vm = "v", .memory = bytes, .parent_name = parent_name};
 		struct snap_writer *w;
 
 		assert_int_equal(snap_writer_begin(s, &p, &w, &e), OK);
@@ -194,20 +203,78 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 	return s;
 }
 
-static void test_powercut(void **state)
+static struct store *begin(struct replay *r)
 {
-	struct replay r = {.seed = 77};
 	struct errmsg e;
 	struct store *s;
 
-	mem_disk_init(&r.d, BLOCKS, true);
-	mem_disk_init(&r.cut, BLOCKS, false);
-	r.durable = calloc(BLOCKS, STORE_BLOCK);
-	assert_int_equal(store_format(&r.d.io, uuid, &e), OK);
-	memcpy(r.durable, r.d.data, (size_t)BLOCKS * STORE_BLOCK);
-	assert_int_equal(store_open(&r.d.io, true, &s, &e), OK);
-	r.before = fake_digest(s);
-	r.d.record = true;
+	parent_name = NULL;
+	mem_disk_init(&r->d, BLOCKS, true);
+	mem_disk_init(&r->cut, BLOCKS, false);
+	r->durable = calloc(BLOCKS, STORE_BLOCK);
+	assert_int_equal(store_format(&r->d.io, uuid, &e), OK);
+	memcpy(r->durable, r->d.data, (size_t)BLOCKS * STORE_BLOCK);
+	assert_int_equal(store_open(&r->d.io, true, &s, &e), OK);
+	r->before = fake_digest(s);
+	r->d.record = true;
+	return s;
+}
+
+static void end(struct replay *r, struct store *s)
+{
+	print_message("%u cut points, %u with the old state, %u with the new, %u tidied up\n",
+	    r->points, r->seen_before, r->seen_after, r->reopened);
+	store_close(s);
+	mem_disk_free(&r->d);
+	mem_disk_free(&r->cut);
+	free(r->durable);
+}
+
+static struct store *child(struct replay *r, struct store *s, const char *name, const char *parent,
+    uint32_t mark, size_t bytes)
+{
+	parent_name = parent;
+	s = step(r, s, CHILD, name, mark, bytes);
+	parent_name = NULL;
+	return s;
+}
+
+/*
+ * Chains: begun on a snapshot and broken off, built, taken apart from either end and in the middle,
+ * made flat. What a snapshot shows does not change by what happens to the others.
+ */
+static void test_powercut_chain(void **state)
+{
+	struct replay r = {.seed = 78};
+	struct store *s = begin(&r);
+	enum { SIZE = 200000 };
+
+	s = step(&r, s, SAVE, "a", 1, SIZE);
+	s = child(&r, s, "b", "a", 2, SIZE);
+	s = child(&r, s, "c", "b", 3, SIZE);
+	parent_name = "c";
+	s = step(&r, s, ABORT, "x", 4, SIZE);
+	parent_name = NULL;
+	s = step(&r, s, DELETE, "b", 0, 0);  /* its RAM stays */
+	s = child(&r, s, "c", "c", 5, SIZE); /* in its parent's place */
+	s = child(&r, s, "d", "c", 6, SIZE);
+	s = step(&r, s, FLATTEN, "c", 0, 0); /* d goes on with what c had */
+	s = step(&r, s, REOPEN, NULL, 0, 0);
+	s = step(&r, s, DELETE, "a", 0, 0);
+	s = step(&r, s, DELETE, "c", 0, 0); /* blocks shared with what is under d */
+	s = child(&r, s, "e", "d", 7, SIZE);
+	s = step(&r, s, FLATTEN, "e", 0, 0);
+	s = step(&r, s, DELETE, "d", 0, 0); /* five levels go, one after the other */
+	s = step(&r, s, REPLACE, "e", 8, 5000);
+	s = step(&r, s, DELETE, "e", 0, 0);
+	assert_true(r.points > 2000);
+	end(&r, s);
+}
+
+static void test_powercut(void **state)
+{
+	struct replay r = {.seed = 77};
+	struct store *s = begin(&r);
 
 	s = step(&r, s, SAVE, "a", 1, 90000);
 	s = step(&r, s, BUMP, NULL, 0, 0);
@@ -225,13 +292,8 @@ static void test_powercut(void **state)
 	s = step(&r, s, FREEZE, "f", 7, 90000);
 	s = step(&r, s, THAW, NULL, 0, 0);
 	s = step(&r, s, FREEZE, "g", 8, 20000);
-	print_message("%u cut points, %u with the old state, %u with the new, %u tidied up\n",
-	    r.points, r.seen_before, r.seen_after, r.reopened);
 	assert_true(r.points > 2000);
-	store_close(s);
-	mem_disk_free(&r.d);
-	mem_disk_free(&r.cut);
-	free(r.durable);
+	end(&r, s);
 }
 
 /* Formatting over an old store: afterwards there is the old one, none, or the new one, never a
@@ -294,6 +356,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_powercut),
+	    cmocka_unit_test(test_powercut_chain),
 	    cmocka_unit_test(test_powercut_format),
 	};
 

@@ -209,6 +209,37 @@ int fake_freeze(struct store *s, const char *name, uint32_t mark, const uint8_t 
 	return save(s, name, mark, ram, n, 0, false, uuid, e);
 }
 
+int fake_save_child(struct store *s, const char *name, const char *parent, uint32_t mark,
+    const uint8_t *ram, size_t n, bool replace, struct errmsg *e)
+{
+	struct snap_params p = {.name = name,
+	    .vm = "guest",
+	    .id = {(uint8_t)mark, 1},
+	    .created = 1000 + mark,
+	    .memory = n,
+	    .replace = replace,
+	    .parent_name = parent};
+	struct snap_writer *w;
+	size_t size;
+	void *tree;
+	int err = snap_writer_begin(s, &p, &w, e);
+
+	if (err)
+		return err;
+	tree = fake_tree(mark, 300, &size);
+	err = snap_writer_state(w, tree, size, e);
+	heap_free(tree);
+	for (size_t at = ALIGN_DOWN(n, (size_t)PAGE_SIZE); !err && at; at -= PAGE_SIZE)
+		if ((at / PAGE_SIZE + mark) % 3 == 0)
+			err = snap_writer_ram(
+			    w, gpa(at - PAGE_SIZE), ram + at - PAGE_SIZE, PAGE_SIZE, e);
+	if (err) {
+		snap_writer_abort(w);
+		return err;
+	}
+	return snap_writer_commit(w, NULL, e);
+}
+
 struct digest {
 	struct store *s;
 	char names[256][STORE_NAME_MAX + 1];
@@ -311,7 +342,7 @@ static void gather_name(void *ctx, const struct snap_info *info, const struct er
 
 void fake_use_all(struct mem_disk *d)
 {
-	static uint8_t ram[40000];
+	static uint8_t ram[60 << 10];
 	static struct digest list;
 	struct store_check_result res;
 	uint8_t guid[16] = {9};
@@ -330,10 +361,16 @@ void fake_use_all(struct mem_disk *d)
 	(void)!store_epoch_bump(s, guid, &epoch, &e);
 	(void)!store_can_hold(s, 100000, &e);
 	ram[0] = ram[39999] = 1;
-	(void)!fake_save(s, "third", 3, ram, sizeof(ram), 0, true, &e);
-	(void)!fake_save(s, "first", 4, ram, sizeof(ram), 0, true, &e);
+	(void)!fake_save(s, "third", 3, ram, 40000, 0, true, &e);
+	(void)!fake_save_child(s, "fourth", "child", 5, ram, 60 << 10, true, &e);
+	(void)!fake_save(s, "first", 4, ram, 40000, 0, true, &e);
+	(void)!snap_flatten(s, "grandchild", NULL, NULL, &e);
 	(void)!snap_delete(s, "second", &e);
+	(void)!snap_flatten(s, "child", NULL, NULL, &e);
 	read_snapshot(s, "first");
+	read_snapshot(s, "fourth");
+	read_snapshot(s, "grandchild");
+	(void)!snap_delete(s, "grandchild", &e);
 	(void)!store_commit(s, &e);
 	(void)!store_check(s, &res, NULL, NULL, &e);
 	store_close(s);

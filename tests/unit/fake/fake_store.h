@@ -44,6 +44,9 @@ int fake_save(struct store *s, const char *name, uint32_t mark, const uint8_t *r
 /* The same at 0, and the machine is frozen. */
 int fake_freeze(struct store *s, const char *name, uint32_t mark, const uint8_t *ram, size_t n,
     const uint8_t uuid[16], struct errmsg *e);
+/* What changed since the parent: every third page of RAM at 0, from the last to the first. */
+int fake_save_child(struct store *s, const char *name, const char *parent, uint32_t mark,
+    const uint8_t *ram, size_t n, bool replace, struct errmsg *e);
 /* A number that stands for everything that can be read out of the store: snapshots and epochs. */
 uint64_t fake_digest(struct store *s);
 
