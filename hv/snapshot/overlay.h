@@ -83,9 +83,10 @@ int overlay_set_content(struct overlay *d, struct store *s, uint64_t frozen, uin
     struct errmsg *e) MUST_CHECK;
 
 /*
- * Merges all layers below the top into one, sharing their blocks, a piece with each call, until
- * *done. In between everything else may go on. Not enough of it done is no harm: what is begun is
- * an orphan, and goes at overlay_close(), overlay_restore(), or the store's next opening.
+ * Merges all layers below the top into one, sharing their blocks, and a single one that nothing
+ * else needs into the top; a piece with each call, until *done. In between everything else may go
+ * on. Not enough of it done is no harm: what is begun is an orphan, and goes at overlay_close(),
+ * overlay_restore(), or the store's next opening.
  */
 int overlay_flatten_step(
     struct overlay *d, struct store *s, bool *done, struct errmsg *e) MUST_CHECK;

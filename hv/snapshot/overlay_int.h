@@ -55,7 +55,7 @@ struct overlay {
 	unsigned io_next;
 	uint8_t *bounce; /* OVERLAY_MAX_BLOCKS blocks: requests that are not of whole blocks */
 	/* flattening: 0: not under way */
-	uint64_t merged;     /* the new layer */
+	uint64_t merged;     /* the new layer, or the top, which takes in the one below it */
 	uint64_t merge_next; /* chunk */
 	uint64_t merge_from; /* the topmost of the layers that it stands for */
 };
@@ -70,6 +70,9 @@ int layers_lookup(
 /* What the layers from first on show of the chunk, past the table. */
 int layers_resolve(struct overlay *d, struct store *s, unsigned first, uint64_t chunk,
     struct disk_chunk *out, struct errmsg *e);
+/* The next chunk at or behind *chunk of which a layer from first on holds something. ERR_NOENT. */
+int layers_next(
+    struct overlay *d, struct store *s, unsigned first, uint64_t *chunk, struct errmsg *e);
 /* The top was given something of the chunk. */
 void layers_top_changed(struct overlay *d, uint64_t chunk);
 

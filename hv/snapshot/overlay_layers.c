@@ -78,6 +78,25 @@ int layers_resolve(struct overlay *d, struct store *s, unsigned first, uint64_t 
 	return OK;
 }
 
+int layers_next(
+    struct overlay *d, struct store *s, unsigned first, uint64_t *chunk, struct errmsg *e)
+{
+	uint64_t best = DISK_CHUNKS_MAX;
+	struct disk_chunk c;
+
+	for (unsigned n = first; n < d->nlayers; n++) {
+		uint64_t at = *chunk;
+		int err = disk_chunk_next(s, d->layer[n].id, &at, &c, e);
+
+		if (err && err != ERR_NOENT)
+			return err;
+		if (!err)
+			best = MIN(best, at);
+	}
+	*chunk = best;
+	return best == DISK_CHUNKS_MAX ? ERR_NOENT : OK;
+}
+
 int layers_lookup(
     struct overlay *d, struct store *s, uint64_t chunk, struct disk_chunk **out, struct errmsg *e)
 {

@@ -21,6 +21,8 @@ int overlay_freeze(struct overlay *d, struct store *s, uint64_t *frozen, struct 
 	if (err || d->v.top == top)
 		return err;
 	/* the table says where things are, and they stay there */
+	if (d->merged == top)
+		d->merged = 0; /* it does not change any more; what it has taken in is no harm */
 	memmove(d->layer + 1, d->layer, d->nlayers * sizeof(d->layer[0]));
 	d->nlayers++;
 	d->layer[0] = (struct layer){.id = d->v.top, .gap_lo = 0, .gap_hi = DISK_CHUNKS_MAX};
@@ -30,7 +32,7 @@ int overlay_freeze(struct overlay *d, struct store *s, uint64_t *frozen, struct 
 
 void overlay_flatten_abort(struct overlay *d, struct store *s)
 {
-	if (d->merged)
+	if (d->merged && d->merged != d->layer[0].id)
 		(void)store_object_delete(s, d->merged, NULL); /* else at the next opening */
 	d->merged = 0;
 }
@@ -76,15 +78,32 @@ static unsigned layer_index(const struct overlay *d, uint64_t id)
 	return n;
 }
 
+/* Whether the one layer below the top is there for the top alone. */
+static int below_is_mine(struct overlay *d, struct store *s, bool *mine, struct errmsg *e)
+{
+	struct store_object_info o;
+	int err = disk_object_get(s, d->layer[1].id, &o, e);
+
+	*mine = !err && o.links == 1;
+	return err;
+}
+
+/*
+ * Several layers below the top become one. A single one that no snapshot needs goes into the top:
+ * what it holds and the top hides is given back.
+ */
 static int merge_begin(struct overlay *d, struct store *s, bool *done, struct errmsg *e)
 {
-	int err;
+	bool mine = false;
+	int err = d->nlayers == 2 ? below_is_mine(d, s, &mine, e) : OK;
 
-	*done = d->nlayers <= 2; /* the top, and one layer or none */
-	if (*done)
-		return OK;
+	*done = !err && d->nlayers <= 2 && !mine;
+	if (err || *done)
+		return err;
 	err = disk_make_room(s, 1, 2, e);
-	if (!err)
+	if (!err && mine)
+		d->merged = d->layer[0].id;
+	else if (!err)
 		err = disk_object_create_below(s, d->layer[0].id, d->v.size, &d->merged, e);
 	if (err) {
 		d->merged = 0;
@@ -93,26 +112,6 @@ static int merge_begin(struct overlay *d, struct store *s, bool *done, struct er
 	d->merge_from = d->layer[1].id;
 	d->merge_next = 0;
 	return OK;
-}
-
-/* The next chunk at or behind *chunk of which a layer from first on holds something. */
-static int next_chunk(
-    struct overlay *d, struct store *s, unsigned first, uint64_t *chunk, struct errmsg *e)
-{
-	uint64_t best = DISK_CHUNKS_MAX;
-	struct disk_chunk c;
-
-	for (unsigned n = first; n < d->nlayers; n++) {
-		uint64_t at = *chunk;
-		int err = disk_chunk_next(s, d->layer[n].id, &at, &c, e);
-
-		if (err && err != ERR_NOENT)
-			return err;
-		if (!err)
-			best = MIN(best, at);
-	}
-	*chunk = best;
-	return best == DISK_CHUNKS_MAX ? ERR_NOENT : OK;
 }
 
 /* A block that has as many references as can be counted is copied instead. */
@@ -142,18 +141,22 @@ static int share_block(
 static int merge_chunk(
     struct overlay *d, struct store *s, unsigned first, uint64_t chunk, struct errmsg *e)
 {
-	struct disk_chunk c;
+	struct disk_chunk own, c;
 	uint16_t held = 0;
-	int err = layers_resolve(d, s, first, chunk, &c, e);
+	int err = disk_chunk_get(s, d->merged, chunk, &own, e); /* the top has some already */
 
 	if (!err)
+		err = layers_resolve(d, s, first, chunk, &c, e);
+	if (!err)
 		err = disk_make_room(s, STORE_CHUNK_BLOCKS, 1, e);
-	/* nothing lies below the merged layer but the base: behind that, zeros need no saying */
-	for (unsigned i = 0; i < STORE_CHUNK_BLOCKS; i++)
+	if (err)
+		return err;
+	/* nothing will lie below a new layer but the base: behind that, zeros need no saying */
+	for (unsigned i = 0; first && i < STORE_CHUNK_BLOCKS; i++)
 		if ((chunk * STORE_CHUNK_BLOCKS + i) * STORE_BLOCK >= d->base.size)
 			c.zero &= (uint16_t) ~(1u << i);
 	for (unsigned i = 0; !err && i < STORE_CHUNK_BLOCKS; i++) {
-		if (!(c.data >> i & 1))
+		if (!((c.data & ~own.data) >> i & 1))
 			continue;
 		err = share_block(d, s, &c.block[i], c.crc[i], e);
 		held |= err ? 0 : (uint16_t)(1u << i);
@@ -164,6 +167,37 @@ static int merge_chunk(
 		if ((held >> i & 1) && map_unref(s, c.block[i], 1, NULL))
 			s->dead = true;
 	return err;
+}
+
+/* The layer below the top has gone into it. */
+static int merge_drop(struct overlay *d, struct store *s, struct errmsg *e)
+{
+	uint64_t old = d->merge_from;
+	struct store_object_info o;
+	bool orphan = false;
+	int err = disk_make_room(s, 1, 1, e);
+
+	if (!err)
+		err = disk_object_get(s, d->merged, &o, e);
+	if (err)
+		return err;
+	o.parent = 0;
+	err = store_object_set(s, d->merged, &o, e);
+	if (!err)
+		err = store_object_unlink(s, old, &orphan, e);
+	if (!err)
+		err = store_commit(s, e);
+	if (err) {
+		s->dead = true;
+		return err;
+	}
+	d->merged = 0;
+	d->nlayers = 1;
+	d->layer[0].gap_lo = d->layer[0].gap_hi = 0;
+	layers_forget(d); /* what says 'zeros' may be the base's now, and copies have moved */
+	if (orphan)
+		(void)store_object_delete(s, old, NULL); /* else at the next opening */
+	return OK;
 }
 
 /* The merged layer takes the place of those that it stands for, below the layer at child. */
@@ -205,6 +239,7 @@ static int merge_switch(struct overlay *d, struct store *s, unsigned child, stru
 
 int overlay_flatten_step(struct overlay *d, struct store *s, bool *done, struct errmsg *e)
 {
+	bool into_top;
 	unsigned from;
 	int err = overlay_usable(d, e);
 
@@ -214,18 +249,21 @@ int overlay_flatten_step(struct overlay *d, struct store *s, bool *done, struct 
 		if (err || *done)
 			return overlay_error(d, err, e);
 	}
+	into_top = d->merged == d->layer[0].id;
 	from = layer_index(d, d->merge_from);
 	for (unsigned i = 0; !err && i < MERGE_CHUNKS; i++) {
-		err = next_chunk(d, s, from, &d->merge_next, e);
+		err = layers_next(d, s, from, &d->merge_next, e);
 		if (!err)
-			err = merge_chunk(d, s, from, d->merge_next++, e);
+			err = merge_chunk(d, s, into_top ? 0 : from, d->merge_next++, e);
 		if (!err)
 			err = store_breathe(s, e);
 	}
 	if (err == ERR_NOENT) {
-		err = merge_switch(d, s, from - 1, e);
+		err = into_top ? merge_drop(d, s, e) : merge_switch(d, s, from - 1, e);
 		*done = err == OK;
 	}
+	if (into_top && !err)
+		overlay_dirty(d, s);
 	if (err)
 		overlay_flatten_abort(d, s);
 	return overlay_error(d, err, e);
@@ -242,7 +280,7 @@ static int holds_behind(
 	int err;
 
 	*holds = false;
-	while ((err = next_chunk(d, s, 0, &chunk, e)) == OK) {
+	while ((err = layers_next(d, s, 0, &chunk, e)) == OK) {
 		err = layers_resolve(d, s, 0, chunk, &c, e);
 		if (err)
 			return err;
@@ -340,7 +378,7 @@ int overlay_each(struct overlay *d, struct store *s, uint64_t *cursor, bool *don
 	int err = buf ? overlay_usable(d, e) : err_set(e, ERR_NOMEM, "out of memory");
 
 	for (unsigned i = 0; !err && i < MERGE_CHUNKS; i++) {
-		err = next_chunk(d, s, 0, cursor, e);
+		err = layers_next(d, s, 0, cursor, e);
 		if (!err)
 			err = each_in_chunk(d, s, (*cursor)++, buf, fn, ctx, e);
 	}

@@ -260,6 +260,55 @@ static void test_layers(void **state)
 	assert_int_equal(fake_heap_outstanding(), 0);
 }
 
+/* The layer of a snapshot that has gone is taken into the top, and what the top hides is given
+ * back.
+ */
+static void test_take_in(void **state)
+{
+	static uint8_t model[DISK], buf[65536];
+	struct errmsg e = {.text = ""};
+	struct store_check_result r;
+	uint64_t frozen, done_bytes, full;
+	bool done = false, orphan;
+	struct mem_disk m;
+	struct store *s = fresh(&m, 4096);
+	struct overlay *d;
+
+	fill_base();
+	memcpy(model, base_data, BASE);
+	d = make(s, "t", DISK, &with_base);
+	memset(buf, 1, sizeof(buf));
+	for (unsigned i = 0; i < 20; i++)
+		OKAY(overlay_write(d, s, i * 131072, buf, sizeof(buf), &e));
+	OKAY(overlay_freeze(d, s, &frozen, &e));
+	OKAY(store_object_link(s, frozen, &e));
+	OKAY(overlay_flatten_step(d, s, &done, &e));
+	assert_true(done && overlay_depth(d) == 2); /* a snapshot needs it */
+	full = free_blocks(s);
+	memset(buf, 2, sizeof(buf));
+	for (unsigned i = 0; i < 20; i++)
+		memset(model + i * 131072, i < 15 ? 2 : 1, sizeof(buf));
+	for (unsigned i = 0; i < 15; i++)
+		OKAY(overlay_write(d, s, i * 131072, buf, sizeof(buf), &e));
+	OKAY(overlay_zero(d, s, 15 * 131072, 65536, &done_bytes, &e));
+	memset(model + 15 * 131072, 0, 65536);
+	OKAY(store_object_unlink(s, frozen, &orphan, &e)); /* the snapshot goes */
+	assert_false(orphan);
+	done = false;
+	while (!done) {
+		OKAY(overlay_flatten_step(d, s, &done, &e));
+		expect(d, s, model);
+	}
+	assert_int_equal(overlay_depth(d), 1);
+	expect(d, s, model);
+	check_store(s, &r);
+	assert_int_equal(r.objects, 1);
+	assert_true(free_blocks(s) >= full); /* what was overwritten is free */
+	overlay_close(d);
+	store_close(s);
+	mem_disk_free(&m);
+}
+
 /* What is discarded reads as zeros, also where something lies below, and its room is free. */
 static void test_zero(void **state)
 {
@@ -532,6 +581,7 @@ int main(void)
 	    cmocka_unit_test(test_write_and_read),
 	    cmocka_unit_test(test_group_commit),
 	    cmocka_unit_test(test_layers),
+	    cmocka_unit_test(test_take_in),
 	    cmocka_unit_test(test_zero),
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_checksum),
