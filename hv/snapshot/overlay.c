@@ -394,6 +394,8 @@ int overlay_flush(struct overlay *d, struct store *s, struct errmsg *e)
 
 /* --- giving back --------------------------------------------------------------------- */
 
+enum { ZERO_CHUNKS = 256 }; /* in one call */
+
 /* Of a chunk: the blocks of mask read as zeros from now on. */
 static int zero_chunk(
     struct overlay *d, struct store *s, uint64_t chunk, uint16_t mask, struct errmsg *e)
@@ -446,29 +448,61 @@ static int zero_part(
 	return write_blocks(d, s, block, 1, d->bounce, e);
 }
 
+/* Whole blocks at the beginning of the range, inside one chunk: their number; 0: there are none. */
+static unsigned whole_blocks(uint64_t at, uint64_t end)
+{
+	uint64_t first = at / STORE_BLOCK, next = (first / STORE_CHUNK_BLOCKS + 1);
+
+	if (at % STORE_BLOCK)
+		return 0;
+	return (unsigned)(MIN(end / STORE_BLOCK, next * STORE_CHUNK_BLOCKS) - first);
+}
+
+/* Behind the base, what no layer holds is zeros already: *at moves on to where one does, or end. */
+static int skip_nothing(
+    struct overlay *d, struct store *s, uint64_t *at, uint64_t end, struct errmsg *e)
+{
+	uint64_t chunk = *at / STORE_CHUNK;
+	int err = *at < d->base.size ? OK : layers_next(d, s, 0, &chunk, e);
+
+	if (err == ERR_NOENT)
+		*at = end;
+	else if (!err)
+		*at = MIN(MAX(*at, chunk * STORE_CHUNK), end);
+	return err == ERR_NOENT ? OK : err;
+}
+
+static int zero_some(
+    struct overlay *d, struct store *s, uint64_t *at, uint64_t end, struct errmsg *e)
+{
+	unsigned i = *at / STORE_BLOCK % STORE_CHUNK_BLOCKS, n = whole_blocks(*at, end);
+	uint64_t to = MIN(end, (*at / STORE_BLOCK + 1) * STORE_BLOCK);
+	int err;
+
+	if (!n) {
+		err = zero_part(d, s, *at, (uint32_t)(to - *at), e);
+	} else {
+		to = *at + (uint64_t)n * STORE_BLOCK;
+		err = zero_chunk(d, s, *at / STORE_CHUNK, (uint16_t)(((1u << n) - 1) << i), e);
+		if (!err)
+			err = store_breathe(s, e);
+	}
+	if (!err)
+		*at = to;
+	return err;
+}
+
 int overlay_zero(struct overlay *d, struct store *s, uint64_t off, uint64_t len, uint64_t *done,
     struct errmsg *e)
 {
-	const uint64_t end = off + MIN(len, 16 * MIB);
+	uint64_t at = off;
 	int err = check_range(d, off, len, UINT64_MAX, e);
 
-	*done = 0;
-	for (uint64_t at = off; !err && at < end; at = off + *done) {
-		uint64_t first = at / STORE_BLOCK, chunk = first / STORE_CHUNK_BLOCKS;
-		uint64_t last = MIN(end / STORE_BLOCK, (chunk + 1) * STORE_CHUNK_BLOCKS);
-		unsigned i = first % STORE_CHUNK_BLOCKS;
-
-		if (at % STORE_BLOCK || first == last) {
-			uint64_t to = MIN(end, (first + 1) * STORE_BLOCK);
-
-			err = zero_part(d, s, at, (uint32_t)(to - at), e);
-			*done += err ? 0 : to - at;
-			continue;
-		}
-		err = zero_chunk(d, s, chunk, (uint16_t)(((1u << (last - first)) - 1) << i), e);
-		if (!err)
-			err = store_breathe(s, e);
-		*done += err ? 0 : (last - first) * STORE_BLOCK;
+	for (unsigned n = 0; !err && n < ZERO_CHUNKS && at < off + len; n++) {
+		err = skip_nothing(d, s, &at, off + len, e);
+		if (!err && at < off + len)
+			err = zero_some(d, s, &at, off + len, e);
 	}
+	*done = at - off;
 	return overlay_error(d, err, e);
 }

@@ -342,6 +342,15 @@ static void test_zero(void **state)
 	memset(model, 0, DISK);
 	expect(d, s, model);
 	check_store(s, NULL);
+	/* where there is nothing it takes no time, however much it is */
+	OKAY(overlay_resize(d, s, 1ULL << 50, false, &e));
+	OKAY(overlay_write(d, s, 1ULL << 45, buf, 4096, &e));
+	OKAY(overlay_zero(d, s, 4 * MIB, (1ULL << 50) - 4 * MIB, &done, &e));
+	assert_int_equal(done, (1ULL << 50) - 4 * MIB);
+	OKAY(overlay_read(d, s, 1ULL << 45, buf, 4096, &e));
+	assert_int_equal(buf[0], 0);
+	memset(buf, 7, sizeof(buf));
+	OKAY(overlay_resize(d, s, DISK, false, &e));
 	OKAY(overlay_freeze(d, s, &frozen, &e));
 	OKAY(overlay_write(d, s, 0, buf, 4096, &e));
 	OKAY(overlay_zero(d, s, 0, 4096, &done, &e)); /* zeros below: nothing to hide either */
