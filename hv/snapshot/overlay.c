@@ -400,6 +400,8 @@ enum { ZERO_CHUNKS = 256 }; /* in one call */
 static int zero_chunk(
     struct overlay *d, struct store *s, uint64_t chunk, uint16_t mask, struct errmsg *e)
 {
+	/* the layer below may go into the top, and its zeros with it: then the top says its own */
+	bool taking_in = d->merged == d->layer[0].id;
 	struct disk_chunk own, below, *at;
 	uint16_t hide = 0, old;
 	int err = disk_chunk_get(s, d->layer[0].id, chunk, &own, e);
@@ -414,7 +416,7 @@ static int zero_chunk(
 		bool base = (chunk * STORE_CHUNK_BLOCKS + i) * STORE_BLOCK < d->base.size;
 
 		/* something would show that is not zeros */
-		if ((below.data >> i & 1) || (base && !(below.zero >> i & 1)))
+		if ((below.data >> i & 1) || (base && (taking_in || !(below.zero >> i & 1))))
 			hide |= (uint16_t)(1u << i);
 	}
 	old = own.zero;

@@ -66,7 +66,7 @@ int overlay_restore(struct overlay *d, struct store *s, uint64_t frozen, struct 
 
 /* --- merging ------------------------------------------------------------------------- */
 
-enum { MERGE_CHUNKS = 64 }; /* in one step */
+enum { MERGE_CHUNKS = 8 }; /* in one step */
 
 /* The layer with this number, or nlayers. */
 static unsigned layer_index(const struct overlay *d, uint64_t id)

@@ -269,6 +269,7 @@ static void test_take_in(void **state)
 	struct errmsg e = {.text = ""};
 	struct store_check_result r;
 	uint64_t frozen, done_bytes, full;
+	unsigned steps = 0;
 	bool done = false, orphan;
 	struct mem_disk m;
 	struct store *s = fresh(&m, 4096);
@@ -298,7 +299,13 @@ static void test_take_in(void **state)
 	while (!done) {
 		OKAY(overlay_flatten_step(d, s, &done, &e));
 		expect(d, s, model);
+		if (steps++ != 0)
+			continue;
+		overlay_close(d); /* in the middle of it: nothing shows that did not before */
+		OKAY(overlay_open(s, "t", &with_base, 8, &d, &e));
+		expect(d, s, model);
 	}
+	assert_true(steps > 2);
 	assert_int_equal(overlay_depth(d), 1);
 	expect(d, s, model);
 	check_store(s, &r);
