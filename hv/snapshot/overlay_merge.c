@@ -66,6 +66,7 @@ int overlay_restore(struct overlay *d, struct store *s, uint64_t frozen, struct 
 
 /* --- merging ------------------------------------------------------------------------- */
 
+/* Merging gives room back in the end: it may use what is kept for deleting. */
 enum { MERGE_CHUNKS = 8 }; /* in one step */
 
 /* The layer with this number, or nlayers. */
@@ -100,7 +101,7 @@ static int merge_begin(struct overlay *d, struct store *s, bool *done, struct er
 	*done = !err && d->nlayers <= 2 && !mine;
 	if (err || *done)
 		return err;
-	err = disk_make_room(s, 1, 2, e);
+	err = disk_make_room(s, 0, 2, e);
 	if (!err && mine)
 		d->merged = d->layer[0].id;
 	else if (!err)
@@ -148,7 +149,7 @@ static int merge_chunk(
 	if (!err)
 		err = layers_resolve(d, s, first, chunk, &c, e);
 	if (!err)
-		err = disk_make_room(s, STORE_CHUNK_BLOCKS, 1, e);
+		err = disk_make_room(s, 0, 1, e);
 	if (err)
 		return err;
 	/* nothing will lie below a new layer but the base: behind that, zeros need no saying */
@@ -175,14 +176,14 @@ static int merge_drop(struct overlay *d, struct store *s, struct errmsg *e)
 	uint64_t old = d->merge_from;
 	struct store_object_info o;
 	bool orphan = false;
-	int err = disk_make_room(s, 1, 1, e);
+	int err = disk_make_room(s, 0, 1, e);
 
 	if (!err)
 		err = disk_object_get(s, d->merged, &o, e);
 	if (err)
 		return err;
 	o.parent = 0;
-	err = store_object_set(s, d->merged, &o, e);
+	err = object_put(s, d->merged, &o, e);
 	if (!err)
 		err = store_object_unlink(s, old, &orphan, e);
 	if (!err)
@@ -206,21 +207,21 @@ static int merge_switch(struct overlay *d, struct store *s, unsigned child, stru
 	uint64_t id = d->layer[child].id, old = d->merge_from;
 	struct store_object_info o;
 	bool orphan = false;
-	int err = disk_make_room(s, 1, 2, e);
+	int err = disk_make_room(s, 0, 2, e);
 
 	if (!err)
 		err = disk_object_get(s, d->merged, &o, e);
 	if (err)
 		return err;
 	o.flags |= OBJ_COMPLETE;
-	err = store_object_set(s, d->merged, &o, e);
+	err = object_put(s, d->merged, &o, e);
 	if (!err)
 		err = store_object_link(s, d->merged, e);
 	if (!err)
 		err = disk_object_get(s, id, &o, e);
 	o.parent = d->merged;
 	if (!err)
-		err = store_object_set(s, id, &o, e);
+		err = object_put(s, id, &o, e);
 	if (!err)
 		err = store_object_unlink(s, old, &orphan, e);
 	if (!err)

@@ -263,7 +263,8 @@ static void try_cuts(struct walk *w, size_t from)
 			apply(w->durable, &w->m.ops[i], 0xff);
 	for (size_t i = 0; i < settled; i++)
 		free(w->m.ops[i].data);
-	memmove(w->m.ops, w->m.ops + settled, (w->m.nops - settled) * sizeof(*w->m.ops));
+	if (settled)
+		memmove(w->m.ops, w->m.ops + settled, (w->m.nops - settled) * sizeof(*w->m.ops));
 	w->m.nops -= settled;
 }
 
