@@ -281,6 +281,9 @@ static bool show_output(struct chardev *dev)
 		return false;
 	flags = spin_lock(&screen);
 	uart_write(buf, n);
+	mid_line = buf[n - 1] != '\n'; /* a notice does not break a guest's line either */
+	if (!mid_line)
+		flush_deferred();
 	spin_unlock(&screen, flags);
 	return true;
 }

@@ -61,17 +61,16 @@ static int make_tables(struct gmem *m)
 {
 	m->frame = heap_zalloc(m->nchunks * sizeof(*m->frame));
 	m->written = heap_zalloc(m->nchunks * sizeof(*m->written));
-	m->open = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
-	m->dma_done = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
-	return m->frame && m->written && m->open && m->dma_done ? OK : ERR_NOMEM;
+	if (!m->frame || !m->written)
+		return ERR_NOMEM;
+	return gmem_epoch_make(&m->epoch, m->nchunks);
 }
 
 static void free_tables(struct gmem *m)
 {
 	heap_free(m->frame);
 	heap_free(m->written);
-	heap_free(m->open);
-	heap_free(m->dma_done);
+	gmem_epoch_free(&m->epoch);
 	heap_free(m->pending);
 	heap_free(m->lost);
 	heap_free(m);
@@ -140,13 +139,13 @@ void gmem_reset(struct vm *vm)
 
 	release_source(vm);
 	mutex_lock(&m->lock);
+	gmem_mark_free(m);
 	npt_clear(&vm->npt);
 	free_frames(m);
 	m->tracking = false;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+	gmem_flush(vm);
 }
 
 /* --- backing ------------------------------------------------------------------------- */

@@ -15,6 +15,14 @@ enum { CHUNK_SHIFT = 16, CHUNK_ORDER = CHUNK_SHIFT - PAGE_SHIFT };
 #define NO_CHUNK UINT64_MAX
 
 struct gmem_save;
+struct gmem_mark;
+
+/* What was written since the last save, by chunk. */
+struct gmem_epoch {
+	uint64_t *open;	    /* may be written: was opened in this epoch */
+	uint64_t *changed;  /* was open, and was closed again by a mark */
+	uint64_t *dma_done; /* a device has stored there; atomic */
+};
 
 /* Pieces are numbered through all ranges: "chunk" is such a number. */
 struct gmem {
@@ -31,9 +39,9 @@ struct gmem {
 	uint64_t backed;   /* chunks with host memory */
 	/* the epoch (gmem_track.c) */
 	bool tracking;
-	uint64_t *open;	    /* by chunk: may be written, was opened in this epoch */
-	uint64_t *dma_done; /* by chunk: a device has stored there in this epoch; atomic */
+	struct gmem_epoch epoch;
 	struct gmem_save *save;
+	struct gmem_mark *mark; /* gmem_mark.c */
 	/* the source */
 	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
 	uint64_t *lost;
@@ -79,7 +87,7 @@ static inline bool gmem_is_ready(const struct gmem *m, uint64_t chunk, bool writ
 	if (!__atomic_load_n(&m->frame[chunk].a, __ATOMIC_ACQUIRE))
 		return false;
 	return !write || !m->tracking ||
-	       (__atomic_load_n(&m->open[chunk / 64], __ATOMIC_ACQUIRE) >> (chunk % 64) & 1);
+	       (__atomic_load_n(&m->epoch.open[chunk / 64], __ATOMIC_ACQUIRE) >> (chunk % 64) & 1);
 }
 
 /* The hypervisor writes [off, off + len) of a chunk that is open. */
@@ -105,7 +113,22 @@ void gmem_changed(struct gmem *m);
  * that need it. Lock held. OK, ERR_NOMEM, or ERR_BUSY: no slot is free, wait for a change.
  */
 int gmem_open_chunk(struct vm *vm, uint64_t chunk) MUST_CHECK;
-/* Frees what belongs to tracking. */
+/* Pages of a closed chunk that were written in the epoch in which it was open; asked once. */
+uint16_t gmem_take_pages(struct vm *vm, uint64_t chunk);
+/* Tells all vCPUs to flush. */
+void gmem_flush(struct vm *vm);
+int gmem_epoch_make(struct gmem_epoch *e, uint64_t nchunks) MUST_CHECK;
+void gmem_epoch_free(struct gmem_epoch *e);
+/* Frees what belongs to tracking, a mark too. */
 void gmem_track_destroy(struct gmem *m);
+
+/* gmem_mark.c; all with the lock held, and harmless without a mark */
+/* A backed chunk is about to be opened: keeps its content. OK or ERR_NOMEM. */
+int gmem_mark_keep(struct gmem *m, uint64_t chunk) MUST_CHECK;
+/* Pages of a chunk that had changed before it is opened now: whoever asks later is to know. */
+void gmem_mark_note(struct gmem *m, uint64_t chunk, uint16_t pages);
+/* A save sees these pages as changed since the mark; returns those that changed before it. */
+uint16_t gmem_mark_saved(struct gmem *m, uint64_t chunk, uint16_t pages);
+void gmem_mark_free(struct gmem *m);
 
 #endif

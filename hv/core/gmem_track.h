@@ -57,6 +57,20 @@ uint64_t gmem_save_size(struct vm *vm);
  */
 void gmem_watch(struct vm *vm);
 
+/* --- a mark ------------------------------------------------------------------------------ */
+
+/*
+ * RAM as it is now is what gmem_rewind() brings back, as often as asked: the first write to a piece
+ * keeps a copy of it. Takes an earlier mark's place. The VM is quiesced, no DMA under way.
+ * ERR_NOMEM, and the earlier mark is gone.
+ */
+int gmem_mark(struct vm *vm) MUST_CHECK;
+bool gmem_marked(struct vm *vm);
+/* Puts back the pages that changed since the mark; returns how many. As above, with a mark, and no
+ * save under way. */
+uint64_t gmem_rewind(struct vm *vm);
+void gmem_unmark(struct vm *vm);
+
 /* --- RAM that comes later -------------------------------------------------------------- */
 
 /* Where pieces come from that are not there yet. */
@@ -64,7 +78,8 @@ struct gmem_source {
 	/* Somebody waits for the piece at addr: gmem_supply() or gmem_lose() it soon. Does not
 	 * wait. */
 	void (*want)(void *ctx, gpa_t addr);
-	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May wait. */
+	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May
+	 * wait. */
 	void (*release)(void *ctx);
 	void *ctx;
 };

@@ -12,6 +12,7 @@
 #include "hv/core/memmap.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
+#include "hv/core/vm_mark.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
@@ -93,6 +94,7 @@ static void tear_down(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpus[i])
 			vcpu_destroy(vm->vcpus[i]);
+	vm_mark_free(vm);
 	vclock_destroy(vm);
 	virt->vm_destroy(vm);
 	gmem_destroy(vm);
@@ -199,15 +201,16 @@ int vm_build(const struct vm_config *config, const struct cpu_model *model, stru
 	return OK;
 }
 
-void vm_publish(struct vm *vm)
+struct vm *vm_publish(struct vm *vm)
 {
 	struct vm *old = vm_find(vm->config.name);
 
-	if (old)
-		vm_destroy(old);
 	mutex_lock(&list_lock);
+	if (old)
+		list_remove(&old->link);
 	list_push_back(&all_vms, &vm->link);
 	mutex_unlock(&list_lock);
+	return old;
 }
 
 int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
@@ -219,7 +222,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
 	err = vm_build(config, NULL, out, e);
 	if (err)
 		return err_prefix(e, err, "vm '%s'", config->name);
-	vm_publish(*out);
+	(void)vm_publish(*out);
 	return OK;
 }
 
@@ -280,12 +283,18 @@ void vm_unquiesce(struct vm *vm)
 
 /* --- life cycle --------------------------------------------------------------------- */
 
+void vm_forget_action(struct vm *vm)
+{
+	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
+	vm->deferred_action = VM_ACTION_NONE;
+}
+
 /* Everything at power-on, boot payload loaded. vCPUs are parked, the clock stands. */
 static int power_on(struct vm *vm, struct errmsg *e)
 {
 	gmem_reset(vm);
-	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
-	vm->deferred_action = VM_ACTION_NONE;
+	vm_mark_free(vm);
+	vm_forget_action(vm);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_reset(vm->vcpus[i]);
 	devices_reset(vm);

@@ -18,6 +18,7 @@
 #include "hv/core/vtimer.h"
 
 struct vm;
+struct vm_mark;
 struct gmem;
 struct iobus;
 struct virt_vcpu; /* the back end's part: VMCB or VMCS and host-side state */
@@ -113,7 +114,8 @@ struct vm {
 	struct gmem *gmem;
 	/* the snapshot that RAM is watched against (gmem_track.h), for the next one; zeros: none */
 	uint8_t base_id[16];
-	char base_name[64]; /* its name when it was taken */
+	char base_name[64];   /* its name when it was taken */
+	struct vm_mark *mark; /* vm_mark.c */
 	struct npt npt;
 	struct iobus *iobus;
 	struct cpu_model *cpu_model; /* the CPUID image; stored in snapshots */
@@ -159,8 +161,9 @@ int vm_create(const struct vm_config *config, struct vm **out, struct errmsg *e)
 /* The same with a CPU model that a snapshot brought, and not yet in the list of VMs. */
 int vm_build(const struct vm_config *config, const struct cpu_model *model, struct vm **out,
     struct errmsg *e) MUST_CHECK;
-/* Puts a built machine into the list; replaces and destroys the one of that name, if any. */
-void vm_publish(struct vm *vm);
+/* Puts a built machine into the list. Returns the one of that name that it has replaced there,
+ * which the caller destroys, or NULL. */
+struct vm *vm_publish(struct vm *vm);
 /* Power-on: reset, boot payload, run. From stopped or frozen. */
 int vm_start(struct vm *vm, struct errmsg *e) MUST_CHECK;
 int vm_pause(struct vm *vm, struct errmsg *e) MUST_CHECK;
@@ -208,6 +211,9 @@ struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);
  */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
+/* What the guest asked for and was not carried out yet is of no meaning any more. The VM's mutex.
+ */
+void vm_forget_action(struct vm *vm);
 /* Pauses this guest, with a disposition and a reason, for what the operator can mend. Any context.
  */
 void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);

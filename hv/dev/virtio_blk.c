@@ -566,7 +566,6 @@ static void vblk_reset(struct device *dev)
 	b->st.capacity = b->backend->nsectors;
 	fill_config(b);
 	mutex_lock(&b->v.lock);
-	b->replay = false;
 	b->epoch = EPOCH_ARMED;
 	mutex_unlock(&b->v.lock);
 }

@@ -543,6 +543,15 @@ static const void *get_prop(
 	return *err ? NULL : p;
 }
 
+static int missing_or_wrong(
+    const struct state_node *n, const char *name, int want, struct errmsg *e)
+{
+	int len = want, err = OK;
+
+	(void)get_prop(n, name, &len, &err, e);
+	return err;
+}
+
 int sr_u32(const struct state_node *n, const char *name, uint32_t *out, struct errmsg *e)
 {
 	int len = 4, err;
@@ -596,18 +605,32 @@ int sr_bytes(
 	return err;
 }
 
-/* One field from its property into the struct. */
-static int read_field(
-    const struct state_node *n, const struct state_field *f, uint8_t *dst, struct errmsg *e)
+/*
+ * A property, looked for first where it is if the tree has the table's order: *at is the offset of
+ * the property expected there, negative behind the last one.
+ */
+static const void *expected_prop(const struct state_node *n, const char *name, int *at, int *len)
 {
-	int len = (int)(f->width * f->count), err;
-	const uint8_t *p;
+	const char *here;
+	const void *p = *at < 0 ? NULL : fdt_getprop_by_offset(n->fdt, *at, &here, len);
 
-	if ((f->flags & STATE_OPTIONAL) && !fdt_getprop(n->fdt, n->node, f->name, NULL))
+	if (!p || strcmp(here, name) != 0)
+		return fdt_getprop(n->fdt, n->node, name, len);
+	*at = fdt_next_property_offset(n->fdt, *at);
+	return p;
+}
+
+/* One field from its property into the struct. */
+static int read_field(const struct state_node *n, const struct state_field *f, int *at,
+    uint8_t *dst, struct errmsg *e)
+{
+	int len, want = (int)(f->width * f->count);
+	const uint8_t *p = expected_prop(n, f->name, at, &len);
+
+	if (!p && (f->flags & STATE_OPTIONAL))
 		return OK;
-	p = get_prop(n, f->name, &len, &err, e);
-	if (!p)
-		return err;
+	if (!p || len != want) /* once more, for the message */
+		return missing_or_wrong(n, f->name, want, e);
 	for (uint32_t i = 0; i < f->count; i++, p += f->width, dst += f->width) {
 		uint64_t v = get_be(p, f->width);
 
@@ -625,11 +648,19 @@ static int read_field(
 	return OK;
 }
 
-static bool name_known(const char *name, const struct state_field *fields, const char *const also[])
+/* *next is the field whose name the next property has if the tree has the table's order. */
+static bool name_known(const char *name, const struct state_field *fields,
+    const struct state_field **next, const char *const also[])
 {
+	if ((*next)->name && strcmp((*next)->name, name) == 0) {
+		(*next)++;
+		return true;
+	}
 	for (const struct state_field *f = fields; f->name; f++)
-		if (strcmp(f->name, name) == 0)
+		if (strcmp(f->name, name) == 0) {
+			*next = f + 1;
 			return true;
+		}
 	for (; also && *also; also++)
 		if (strcmp(*also, name) == 0)
 			return true;
@@ -639,18 +670,19 @@ static bool name_known(const char *name, const struct state_field *fields, const
 int sr_fields(const struct state_node *n, const struct state_field *fields,
     const char *const also[], void *state, struct errmsg *e)
 {
-	int offset, err;
+	int offset, err, at = fdt_first_property_offset(n->fdt, n->node);
+	const struct state_field *next = fields;
 	const char *name = NULL;
 
 	for (const struct state_field *f = fields; f->name; f++) {
-		err = read_field(n, f, (uint8_t *)state + f->offset, e);
+		err = read_field(n, f, &at, (uint8_t *)state + f->offset, e);
 		if (err)
 			return err;
 	}
 	fdt_for_each_property_offset(offset, n->fdt, n->node)
 	{
 		if (!fdt_getprop_by_offset(n->fdt, offset, &name, NULL) ||
-		    !name_known(name, fields, also))
+		    !name_known(name, fields, &next, also))
 			return err_set(e, ERR_CORRUPT, "record %s: unknown property %s",
 			    shown(n->path), name ? name : "?");
 	}

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "hv/lib/crc32c.h"
 #include "hv/lib/fmt.h"
+#include "hv/mm/mm.h"
 #include "hv/snapshot/store_int.h"
 
 /* --- records ------------------------------------------------------------------------- */
@@ -266,6 +268,66 @@ int disk_chunk_remove(struct store *s, const struct store_key *key, const uint8_
 	}
 	return err;
 }
+
+/* --- verifying ----------------------------------------------------------------------- */
+
+static int verify_chunk(struct store *s, uint64_t id, uint64_t index, const struct disk_chunk *c,
+    uint8_t *buf, struct errmsg *e)
+{
+	for (unsigned i = 0; i < STORE_CHUNK_BLOCKS; i++) {
+		int err;
+
+		if (!(c->data >> i & 1))
+			continue;
+		err = store_read_blocks(s, c->block[i], buf, 1, e);
+		if (err)
+			return err;
+		if (crc32c(0, buf, STORE_BLOCK) != c->crc[i])
+			return err_set(e, ERR_CORRUPT,
+			    "object %llu: offset %llu: checksum wrong (block %llu)",
+			    (unsigned long long)id,
+			    (unsigned long long)index * STORE_CHUNK + i * STORE_BLOCK,
+			    (unsigned long long)c->block[i]);
+	}
+	return OK;
+}
+
+static int verify_layer(struct store *s, uint64_t id, uint8_t *buf, struct errmsg *e)
+{
+	struct disk_chunk c;
+	uint64_t index = 0;
+	int err;
+
+	while ((err = disk_chunk_next(s, id, &index, &c, e)) == OK) {
+		err = verify_chunk(s, id, index++, &c, buf, e);
+		if (err)
+			return err;
+	}
+	return err == ERR_NOENT ? OK : err;
+}
+
+int disk_object_verify(struct store *s, uint64_t id, struct errmsg *e)
+{
+	uint8_t *buf = heap_alloc(STORE_BLOCK);
+	struct store_object_info o, up;
+	int err = buf ? disk_object_get(s, id, &o, e) : err_set(e, ERR_NOMEM, "out of memory");
+
+	for (unsigned n = 0; !err && n < STORE_CHAIN_MAX; n++) { /* numbers fall: it ends */
+		err = verify_layer(s, id, buf, e);
+		if (!err)
+			err = store_object_parent(s, id, &o, &up, e);
+		id = o.parent;
+		o = up;
+		if (err == ERR_NOENT) {
+			err = OK;
+			break;
+		}
+	}
+	heap_free(buf);
+	return err;
+}
+
+/* --- room ---------------------------------------------------------------------------- */
 
 /* For each chunk the paths to two records, and what dividing full nodes on one takes. */
 static uint64_t nodes_for(const struct store *s, uint64_t chunks)

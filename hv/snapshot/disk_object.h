@@ -58,6 +58,12 @@ int disk_chunk_set(struct store *s, uint64_t id, uint64_t index, const struct di
     struct errmsg *e) MUST_CHECK;
 
 /*
+ * Reads what the layer and those below it hold, whether or not something hides it, and compares
+ * all checksums. ERR_CORRUPT names the layer and the place.
+ */
+int disk_object_verify(struct store *s, uint64_t id, struct errmsg *e) MUST_CHECK;
+
+/*
  * OK if blocks more of data in so many chunks are certain to fit with their records: commits if
  * what was freed since the last commit is needed. ERR_NOSPACE: nothing was changed.
  */

@@ -278,35 +278,45 @@ static int restore_disks(struct restore *r, struct errmsg *e)
 	return err;
 }
 
-static int thaw(struct restore *r, struct vm *old, uint64_t started, struct restore_result *out,
-    struct errmsg *e)
+static int run(struct vm *vm, uint64_t started, struct restore_result *out, struct errmsg *e)
 {
-	struct vm *vm = r->tree.vm;
-	struct errmsg ignored;
-	int err = engine_clear_frozen(&vm->config, e);
+	int err = vm_resume(vm, e);
 
-	if (!err)
-		err = virtio_blk_claim(vm, old, e);
-	if (!err)
-		err = restore_disks(r, e);
-	if (err) {
-		vm_tree_done(&r->tree, false);
-		if (old && virtio_blk_claim(old, NULL, &ignored)) /* they are the old one's again */
-			log_error("vm '%s': %s", old->config.name, ignored.text);
-		return err;
-	}
-	vm_tree_load(&r->tree);
-	vm_tree_done(&r->tree, true);
-	vm_publish(vm); /* the old one is gone from here on */
-	if (r->flags & RESTORE_PAUSED)
-		return OK;
-	err = vm_resume(vm, e);
 	if (err)
 		return err;
 	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE) && vm->run_state == VM_RUNNING)
 		thread_yield();
 	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - started : 0;
 	return OK;
+}
+
+/* *old: the machine in the way; NULL as soon as there is no way back to it. */
+static int thaw(struct restore *r, struct vm **old, uint64_t started, struct restore_result *out,
+    struct errmsg *e)
+{
+	struct vm *vm = r->tree.vm, *gone;
+	struct errmsg ignored;
+	int err = engine_clear_frozen(&vm->config, e);
+
+	if (!err)
+		err = virtio_blk_claim(vm, *old, e);
+	if (!err)
+		err = restore_disks(r, e);
+	if (err) {
+		vm_tree_done(&r->tree, false);
+		if (*old && virtio_blk_claim(*old, NULL, &ignored)) /* they are the old one's */
+			log_error("vm '%s': %s", (*old)->config.name, ignored.text);
+		return err;
+	}
+	vm_tree_load(&r->tree);
+	vm_tree_done(&r->tree, true);
+	*old = NULL;
+	gone = vm_publish(vm);
+	if (!(r->flags & RESTORE_PAUSED))
+		err = run(vm, started, out, e);
+	if (gone) /* only now: it takes the longer the more memory it has */
+		vm_destroy(gone);
+	return err;
 }
 
 int engine_restore(const char *name, const char *as, unsigned flags, engine_progress progress,
@@ -332,9 +342,9 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	if (!err) {
 		out->bytes = r.loaded;
 		str_copy(out->vm, sizeof(out->vm), r.name);
-		err = thaw(&r, old, started, out, e);
+		err = thaw(&r, &old, started, out, e);
 	}
-	if (err && was_running && vm_resume(old, &ignored))
+	if (err && old && was_running && vm_resume(old, &ignored))
 		log_error("vm '%s': %s", r.name, ignored.text);
 	heap_free(r.layered);
 	return engine_error(name, err, e);

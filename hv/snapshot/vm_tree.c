@@ -300,12 +300,9 @@ out:
 int vm_tree_check(
     const void *fdt, size_t size, const char *name_as, struct vm_restore *r, struct errmsg *e)
 {
-	int err;
+	int err = check_top(fdt, e);
 
 	*r = (struct vm_restore){.vm = NULL};
-	err = sr_check_tree(fdt, size, e);
-	if (!err)
-		err = check_top(fdt, e);
 	if (!err)
 		err = check_clock(r, fdt, e);
 	if (!err)

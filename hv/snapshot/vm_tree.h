@@ -26,10 +26,10 @@ struct vm_restore {
 };
 
 /*
- * Check (I6): the tree's structure, the configuration (the machine is renamed
- * to name_as if not NULL), what the CPU model needs of this host, every record.
- * Builds the machine, stopped and parked, with empty RAM and reserved memory.
- * On failure nothing is left behind, and the message names the record.
+ * Check (I6): of a tree as snap_state() gives it, whose structure is checked
+ * already, the configuration (the machine is renamed to name_as if not NULL), what the CPU model
+ * needs of this host, every record. Builds the machine, stopped and parked, with empty RAM and
+ * reserved memory. On failure nothing is left behind, and the message names the record.
  */
 int vm_tree_check(const void *fdt, size_t size, const char *name_as, struct vm_restore *out,
     struct errmsg *e) MUST_CHECK;

@@ -64,3 +64,36 @@ def test_live_save(ctx):
         order = [p for _, p in sorted(passes)]
         check(order == sorted(order) and order[-1] <= after, f"passes {order}, then {after}")
         m.poweroff()
+
+
+def test_rewind(ctx):
+    """Thrown back to its mark again and again, a machine goes on from there, and saves see it."""
+    with Machine(pages_image(ctx), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.fails("vm rewind pages", "has no mark")
+        m.ok("vm mark pages")
+        passes = []
+        for n in range(6):
+            passes.append(quiet(m))
+            if n == 3:
+                m.ok("snapshot save pages between", 120)  # of what is behind the mark
+            if n == 4:
+                go_on(m)
+            answer = m.ok("vm rewind pages", 60)
+            check(answer["pages"] > 0, f"nothing was put back: {answer}")
+        # time is thrown back too: the guest does about the same each time
+        check(max(passes) - min(passes) <= max(passes), f"passes {passes}")
+        m.ok("snapshot save pages after", 120)
+        m.ok("vm unmark pages")
+        m.fails("vm rewind pages", "has no mark")
+        at = quiet(m)
+        m.ok("snapshot save pages late", 120)
+        for name in ("between", "after", "late"):
+            m.ok(f"snapshot restore {name} --yes", 120)
+            if name == "after":
+                check(quiet(m) <= at, "what was saved after going back is ahead of it")
+            else:
+                go_on(m)
+                quiet(m)
+        m.poweroff()

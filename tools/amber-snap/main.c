@@ -13,8 +13,11 @@
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/snapshot.h"
+#include "tools/amber-snap/core.h"
+#include "tools/amber-snap/diff.h"
 #include "tools/amber-snap/image.h"
 #include "tools/amber-snap/print.h"
+#include "tools/amber-snap/seal.h"
 
 struct call {
 	const char *image_path, *command;
@@ -22,7 +25,8 @@ struct call {
 	unsigned nargs;
 	const char *as;
 	uint64_t offset;
-	bool json, yes, bare, dtb, replace;
+	bool json, yes, bare, dtb, replace, paging, compress, encrypt;
+	struct secret_source source;
 	struct image image;
 	struct store *store;
 	struct errmsg e;
@@ -449,26 +453,64 @@ static int random_uuid(uint8_t uuid[16], struct errmsg *e)
 
 /* An exported snapshot is a store of its own, in a file that is as sparse as it has room to spare.
  */
-static int export_to(struct call *c, struct snap *sn, struct image *out)
+static int export_to(struct call *c, struct snap *sn, const struct store_io *io, const char *path)
 {
 	struct store *to;
 	uint8_t uuid[16];
 	int err = random_uuid(uuid, &c->e);
 
 	if (!err)
-		err = store_format(&out->io, uuid, &c->e);
+		err = store_format(io, uuid, &c->e);
 	if (!err)
-		err = store_open(&out->io, true, &to, &c->e);
+		err = store_open(io, true, &to, &c->e);
 	if (err)
-		return err_prefix(&c->e, err, "%s", out->path);
+		return err_prefix(&c->e, err, "%s", path);
 	err = snap_copy(sn, to, snap_info(sn)->name, false, show_progress, c, &c->e);
 	store_close(to);
 	return err;
 }
 
-static int run_export(struct call *c)
+/* The same in a portable file; who is asked for a passphrase is asked before the work. */
+static int export_sealed(struct call *c, struct snap *sn, uint64_t size)
+{
+	struct secret secret = {.passphrase = false};
+	struct scratch s;
+	int err = seal_init(&c->e);
+
+	if (!err && access(c->args[1], F_OK) == 0)
+		err = err_set(&c->e, ERR_EXIST, "%s: exists already", c->args[1]);
+	if (!err && c->encrypt)
+		err = secret_make(&secret, &c->source, &c->e);
+	if (err)
+		return err;
+	err = scratch_open(&s, size, &c->e);
+	if (!err) {
+		err = export_to(c, sn, &s.io, "temporary file");
+		if (!err)
+			err = seal_write(
+			    c->args[1], &s.io, c->compress, c->encrypt ? &secret : NULL, &c->e);
+		scratch_close(&s);
+	}
+	secret_forget(&secret);
+	return err;
+}
+
+static int export_plain(struct call *c, struct snap *sn, uint64_t size)
 {
 	struct image out;
+	int err = image_create(&out, c->args[1], size, &c->e);
+
+	if (err)
+		return err;
+	err = export_to(c, sn, &out.io, out.path);
+	image_close(&out);
+	if (err)
+		unlink(c->args[1]);
+	return err;
+}
+
+static int run_export(struct call *c)
+{
 	struct snap *sn;
 	uint64_t data = 0, pieces = 0;
 	int err = snap_open(c->store, c->args[0], &sn, &c->e);
@@ -477,15 +519,10 @@ static int run_export(struct call *c)
 		return err;
 	err = snap_full_size(sn, &data, &pieces, &c->e);
 	data += snap_info(sn)->state_bytes + pieces * 64; /* a record each */
+	data = ALIGN_UP(data + data / 16 + 8 * MIB, STORE_BLOCK);
 	if (!err)
-		err = image_create(
-		    &out, c->args[1], ALIGN_UP(data + data / 16 + 8 * MIB, STORE_BLOCK), &c->e);
-	if (!err) {
-		err = export_to(c, sn, &out);
-		image_close(&out);
-		if (err)
-			unlink(c->args[1]);
-	}
+		err = c->compress || c->encrypt ? export_sealed(c, sn, data)
+						: export_plain(c, sn, data);
 	snap_close(sn);
 	return err ? err : done(c, "exported to %s", c->args[1]);
 }
@@ -513,23 +550,58 @@ static int import_from(struct call *c, struct store *from)
 	return err;
 }
 
+static int import_store(struct call *c, const struct store_io *io)
+{
+	struct store *from;
+	int err = store_open(io, false, &from, &c->e);
+
+	if (err)
+		return err_prefix(&c->e, err, "%s", c->args[0]);
+	err = import_from(c, from);
+	store_close(from);
+	return err;
+}
+
+static int import_sealed(struct call *c)
+{
+	struct scratch s;
+	int err = seal_init(&c->e);
+
+	if (!err)
+		err = seal_read(c->args[0], &c->source, &s, &c->e);
+	if (err)
+		return err;
+	err = import_store(c, &s.io);
+	scratch_close(&s);
+	return err;
+}
+
 static int run_import(struct call *c)
 {
 	struct image in;
-	struct store *from;
-	int err = image_open(&in, c->args[0], IMAGE_READ, IMAGE_FIND, false, &c->e);
+	int err;
 
-	if (err)
-		return err;
-	err = store_open(&in.io, false, &from, &c->e);
-	if (err) {
-		err_prefix(&c->e, err, "%s", c->args[0]);
-	} else {
-		err = import_from(c, from);
-		store_close(from);
+	if (seal_is(c->args[0]))
+		return import_sealed(c);
+	err = image_open(&in, c->args[0], IMAGE_READ, IMAGE_FIND, false, &c->e);
+	if (!err && (c->source.key_file || c->source.passphrase_file))
+		err = err_set(
+		    &c->e, ERR_INVAL, "%s: is not encrypted: anybody may have made it", c->args[0]);
+	if (!err) {
+		err = import_store(c, &in.io);
+		image_close(&in);
 	}
-	image_close(&in);
 	return err;
+}
+
+static int run_keygen(struct call *c)
+{
+	int err = seal_init(&c->e);
+
+	if (!err)
+		err = secret_keygen(c->args[0], &c->e);
+	return err ? err
+		   : done(c, "%s: a new key; who has it can read what it encrypts", c->args[0]);
 }
 
 static int run_delete(struct call *c)
@@ -563,6 +635,75 @@ static int run_format(struct call *c)
 	return err ? err : done(c, "%s: formatted", c->image_path);
 }
 
+/* --- core ---------------------------------------------------------------------------- */
+
+static int run_core(struct call *c)
+{
+	struct core_result r;
+	struct snap *sn;
+	int err = snap_open(c->store, c->args[0], &sn, &c->e);
+
+	if (err)
+		return err;
+	err = core_write(sn, c->args[1], c->paging, show_progress, c, &r, &c->e);
+	if (!err && c->json) {
+		printf("{\"ok\":true,\"vcpus\":%u,\"memory_bytes\":%llu,\"mappings\":%u,"
+		       "\"cut\":%s}\n",
+		    r.vcpus, (unsigned long long)snap_info(sn)->memory, r.mappings,
+		    r.cut ? "true" : "false");
+	} else if (!err) {
+		printf("%s: %u vCPUs, %llu MiB", c->args[1], r.vcpus,
+		    (unsigned long long)(snap_info(sn)->memory / MIB));
+		if (c->paging)
+			printf(", %u mappings%s", r.mappings, r.cut ? "; more did not fit" : "");
+		putchar('\n');
+	}
+	snap_close(sn);
+	return err;
+}
+
+/* --- diff ---------------------------------------------------------------------------- */
+
+static void diff_end(const struct call *c, const struct diff_totals *t, int err)
+{
+	bool same = !t->registers && !t->properties && !t->pages;
+
+	if (c->json && err) { /* one line with one "ok" all the same */
+		printf("],\"ok\":false,\"error\":");
+		print_json_string(stdout, c->e.text);
+		puts("}");
+		exit(1);
+	}
+	if (c->json)
+		printf("],\"pages\":%llu,\"same\":%s,\"ok\":true}\n", (unsigned long long)t->pages,
+		    same ? "true" : "false");
+	else if (!err && same)
+		puts("no difference");
+	else if (!err)
+		printf("%llu registers, %llu properties, %llu pages in %llu ranges differ\n",
+		    (unsigned long long)t->registers, (unsigned long long)t->properties,
+		    (unsigned long long)t->pages, (unsigned long long)t->ranges);
+}
+
+static int run_diff(struct call *c)
+{
+	struct snap *a, *b = NULL;
+	struct diff_totals t;
+	bool begun = false;
+	int err = snap_open(c->store, c->args[0], &a, &c->e);
+
+	if (err)
+		return err;
+	err = snap_open(c->store, c->args[1], &b, &c->e);
+	if (!err)
+		err = diff_print(stdout, a, b, c->json, &t, &begun, &c->e);
+	if (begun)
+		diff_end(c, &t, err);
+	snap_close(a);
+	snap_close(b);
+	return err;
+}
+
 /* --- the command line ---------------------------------------------------------------- */
 
 static const struct command commands[] = {
@@ -572,9 +713,15 @@ static const struct command commands[] = {
 	"the state tree as dtc would print it; --dtb: as it is"},
     {"verify", 0, 1, IMAGE_READ, run_verify, "[NAME]",
 	"reads and checks a snapshot, or all of them"},
-    {"export", 2, 2, IMAGE_READ, run_export, "NAME FILE", "copies a snapshot into a new file"},
+    {"export", 2, 2, IMAGE_READ, run_export, "NAME FILE [--compress] [--encrypt]",
+	"copies a snapshot into a new file"},
     {"import", 1, 1, IMAGE_WRITE, run_import, "FILE [--as NAME] [--replace]",
 	"copies an exported snapshot into the store"},
+    {"keygen", 1, 1, IMAGE_READ, run_keygen, "FILE", "makes a key (without IMAGE)"},
+    {"core", 2, 2, IMAGE_READ, run_core, "NAME FILE [--paging]",
+	"a core file for gdb and crash; --paging: by virtual address"},
+    {"diff", 2, 2, IMAGE_READ, run_diff, "NAME NAME",
+	"registers, properties and memory that differ"},
     {"delete", 1, 1, IMAGE_WRITE, run_delete, "NAME", "deletes a snapshot"},
     {"flatten", 1, 1, IMAGE_WRITE, run_flatten, "NAME",
 	"makes a snapshot independent of those it is based on"},
@@ -593,11 +740,14 @@ static void print_help(FILE *out)
 	    "\n",
 	    out);
 	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-7s %-29s %s\n", commands[i].name, commands[i].usage,
+		fprintf(out, "  %-7s %-33s %s\n", commands[i].name, commands[i].usage,
 		    commands[i].help);
 	fputs("\n"
 	      "  --json          one line of JSON with a member \"ok\"\n"
 	      "  --offset BYTES  the store begins there (with K, M, G, T)\n"
+	      "  --key-file FILE, --passphrase-file FILE\n"
+	      "                  for export --encrypt, and for import of what it wrote; without\n"
+	      "                  either, a passphrase is asked for\n"
 	      "  --help          this text\n"
 	      "\n"
 	      "Status: 0, 1 after an error, 2 if the command line is wrong.\n",
@@ -621,6 +771,9 @@ static void parse_option(struct call *c, char **argv, int *i)
 	    {"--bare", offsetof(struct call, bare)},
 	    {"--dtb", offsetof(struct call, dtb)},
 	    {"--replace", offsetof(struct call, replace)},
+	    {"--paging", offsetof(struct call, paging)},
+	    {"--compress", offsetof(struct call, compress)},
+	    {"--encrypt", offsetof(struct call, encrypt)},
 	};
 	const char *o = argv[*i];
 
@@ -636,6 +789,10 @@ static void parse_option(struct call *c, char **argv, int *i)
 	}
 	if (strcmp(o, "--as") == 0 && argv[*i + 1]) {
 		c->as = argv[++*i];
+	} else if (strcmp(o, "--key-file") == 0 && argv[*i + 1]) {
+		c->source.key_file = argv[++*i];
+	} else if (strcmp(o, "--passphrase-file") == 0 && argv[*i + 1]) {
+		c->source.passphrase_file = argv[++*i];
 	} else if (strcmp(o, "--offset") == 0 && argv[*i + 1]) {
 		if (str_to_u64(argv[++*i], true, &c->offset))
 			usage("not a number: ", argv[*i]);
@@ -660,6 +817,11 @@ static const struct command *parse(struct call *c, char **argv)
 		else
 			c->args[c->nargs++] = argv[i];
 	}
+	/* the one command that needs none */
+	if (c->command && !c->nargs && strcmp(c->image_path, "keygen") == 0) {
+		c->args[c->nargs++] = c->command;
+		c->command = c->image_path;
+	}
 	if (!c->command)
 		usage("an image and a command are needed", "");
 	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
@@ -669,15 +831,25 @@ static const struct command *parse(struct call *c, char **argv)
 		usage("unknown command: ", c->command);
 	if (c->nargs < cmd->min_args || c->nargs > cmd->max_args)
 		usage("arguments wanted: ", cmd->usage[0] ? cmd->usage : "none");
+	if (c->source.key_file && c->source.passphrase_file)
+		usage("one of --key-file and --passphrase-file is enough", "");
+	if (cmd->run == run_export && (c->source.key_file || c->source.passphrase_file) &&
+	    !c->encrypt)
+		usage("--key-file and --passphrase-file want --encrypt", "");
 	return cmd;
 }
 
 static int run(struct call *c, const struct command *cmd)
 {
 	bool format = cmd->run == run_format;
-	int err =
-	    image_open(&c->image, c->image_path, cmd->mode, c->offset, format && c->bare, &c->e);
+	int err;
 
+	if (cmd->run == run_keygen)
+		return run_keygen(c);
+	if (seal_is(c->image_path))
+		return err_set(&c->e, ERR_UNSUPPORTED,
+		    "%s: a portable file: only 'import' into a store reads it", c->image_path);
+	err = image_open(&c->image, c->image_path, cmd->mode, c->offset, format && c->bare, &c->e);
 	if (err)
 		return err;
 	if (!format) {
