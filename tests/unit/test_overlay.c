@@ -543,6 +543,7 @@ static void test_snapshot_holds_layer(void **state)
 	struct snap_disk sd = {.name = "store:h"};
 	struct store_check_result r;
 	struct snap_writer *w;
+	struct disk_chunk c;
 	struct snap *sn;
 	struct mem_disk m;
 	struct store *s = fresh(&m, 4096);
@@ -569,6 +570,15 @@ static void test_snapshot_holds_layer(void **state)
 	OKAY(overlay_restore(d, s, sd.overlay, &e));
 	expect(d, s, model);
 	check_store(s, NULL);
+	/* a block that rots is found with the snapshot, though the disk does not show it */
+	OKAY(disk_chunk_get(s, sd.overlay, 0, &c, &e));
+	OKAY(snap_open(s, "s", &sn, &e));
+	OKAY(snap_verify(sn, NULL, NULL, &e));
+	m.data[c.block[2] * STORE_BLOCK] ^= 1;
+	assert_int_equal(snap_verify(sn, NULL, NULL, &e), ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "snapshot 's': disk 'store:h': object"));
+	m.data[c.block[2] * STORE_BLOCK] ^= 1;
+	snap_close(sn);
 	/* one that is given up lets go, too */
 	p.name = "t";
 	OKAY(snap_writer_begin(s, &p, &w, &e));
@@ -591,6 +601,66 @@ static void test_snapshot_holds_layer(void **state)
 	assert_int_equal(fake_heap_outstanding(), 0);
 }
 
+/* The check sees references that are not there, and records that cannot be. */
+static void test_check(void **state)
+{
+	static uint8_t buf[4096] = {1};
+	struct errmsg e = {.text = ""};
+	struct store_object_info o;
+	struct store_check_result r;
+	struct disk_chunk c;
+	uint64_t ram, top;
+	struct vdisk v;
+	struct mem_disk m;
+	struct store *s = fresh(&m, 4096);
+	struct overlay *d = make(s, "k", MIB, &no_base);
+
+	OKAY(overlay_write(d, s, 0, buf, 4096, &e));
+	overlay_close(d);
+	check_store(s, NULL);
+	OKAY(vdisk_get(s, "k", &v, &e));
+	top = v.top;
+	/* totals, also of the layer that is written */
+	OKAY(disk_object_get(s, top, &o, &e));
+	o.blocks++;
+	OKAY(store_object_set(s, top, &o, &e));
+	OKAY(store_commit(s, &e));
+	assert_int_equal(store_check(s, &r, NULL, NULL, &e), ERR_CORRUPT);
+	o.blocks--;
+	o.links++; /* that nobody holds */
+	OKAY(store_object_set(s, top, &o, &e));
+	OKAY(store_commit(s, &e));
+	assert_int_equal(store_check(s, &r, NULL, NULL, &e), ERR_CORRUPT);
+	o.links--;
+	OKAY(store_object_set(s, top, &o, &e));
+	check_store(s, NULL);
+	/* a disk whose top is something else, or nothing */
+	OKAY(store_object_create(s, KIND_RAM, &ram, &e));
+	v.top = ram;
+	OKAY(vdisk_put(s, &v, &e));
+	OKAY(store_commit(s, &e));
+	assert_int_equal(store_check(s, &r, NULL, NULL, &e), ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "disk 'k': object"));
+	assert_int_equal(overlay_open(s, "k", &no_base, 0, &d, &e), ERR_CORRUPT);
+	v.top = 999;
+	OKAY(vdisk_put(s, &v, &e));
+	assert_int_equal(overlay_open(s, "k", &no_base, 0, &d, &e), ERR_NOENT);
+	v.top = top;
+	OKAY(vdisk_put(s, &v, &e));
+	OKAY(store_object_delete(s, ram, &e));
+	check_store(s, NULL);
+	/* a block that is stored and zeros at once */
+	OKAY(disk_chunk_get(s, top, 0, &c, &e));
+	c.zero = c.data;
+	OKAY(disk_chunk_set(s, top, 0, &c, &e));
+	OKAY(store_commit(s, &e));
+	assert_int_equal(store_check(s, &r, NULL, NULL, &e), ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "disk chunk 0x0: impossible masks"));
+	store_close(s);
+	mem_disk_free(&m);
+	assert_int_equal(fake_heap_outstanding(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -605,6 +675,7 @@ int main(void)
 	    cmocka_unit_test(test_resize),
 	    cmocka_unit_test(test_list_and_delete),
 	    cmocka_unit_test(test_snapshot_holds_layer),
+	    cmocka_unit_test(test_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
