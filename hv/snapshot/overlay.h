@@ -60,8 +60,8 @@ int overlay_write(struct overlay *d, struct store *s, uint64_t off, const void *
     struct errmsg *e) MUST_CHECK;
 /*
  * The range reads as zeros, and its blocks are given back. Any length; *done (<= len) says how far
- * it came, a few hundred chunks at a time, so that others have their turn. Blocks of 4 KiB in part only are
- * written with zeros. ERR_NOSPACE as for writing.
+ * it came, a few hundred chunks at a time, so that others have their turn. Blocks of 4 KiB in part
+ * only are written with zeros. ERR_NOSPACE as for writing.
  */
 int overlay_zero(struct overlay *d, struct store *s, uint64_t off, uint64_t len, uint64_t *done,
     struct errmsg *e) MUST_CHECK;

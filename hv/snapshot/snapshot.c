@@ -406,8 +406,8 @@ int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint
 	for (unsigned i = 0; !err && i < sn->info.ndisks; i++) {
 		err = snap_disk(sn, i, &disk, e);
 		if (!err && disk.overlay && disk_object_verify(sn->store, disk.overlay, e))
-			err = err_prefix(e, ERR_CORRUPT, "snapshot '%s': disk '%s'",
-			    sn->info.name, disk.name);
+			err = err_prefix(
+			    e, ERR_CORRUPT, "snapshot '%s': disk '%s'", sn->info.name, disk.name);
 	}
 	return err ? err : verify_ram(sn, progress, ctx, e);
 }
