@@ -11,17 +11,30 @@ enum { BIG_ORDER = 9, BIG_CHUNKS = SIZE_2M / GMEM_CHUNK };
 /* Chunks of all machines; atomic. */
 static uint64_t all_backed, all_promised;
 
-static void account(struct gmem *m, uint64_t chunks)
+void gmem_account_backed(struct gmem *m, uint64_t chunks)
 {
 	m->backed += chunks;
 	__atomic_fetch_add(&all_backed, chunks, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
+	if (m->promised)
+		__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
+}
+
+void gmem_account_promise(struct gmem *m, bool promised)
+{
+	uint64_t rest = m->nchunks - m->backed;
+
+	if (m->promised && !promised)
+		__atomic_fetch_sub(&all_promised, rest, __ATOMIC_RELAXED);
+	if (!m->promised && promised)
+		__atomic_fetch_add(&all_promised, rest, __ATOMIC_RELAXED);
+	m->promised = promised;
 }
 
 static void unaccount(struct gmem *m)
 {
 	__atomic_fetch_sub(&all_backed, m->backed, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
+	if (m->promised)
+		__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
 	m->backed = 0;
 }
 
@@ -36,7 +49,7 @@ void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
 	uint64_t have = __atomic_load_n(&vm->gmem->backed, __ATOMIC_RELAXED);
 
 	*backed = have << CHUNK_SHIFT;
-	*promised = (vm->gmem->nchunks - have) << CHUNK_SHIFT;
+	*promised = vm->gmem->promised ? (vm->gmem->nchunks - have) << CHUNK_SHIFT : 0;
 }
 
 /* --- making and unmaking ------------------------------------------------------------- */
@@ -48,8 +61,10 @@ static int promise(struct gmem *m, struct errmsg *e)
 		       << CHUNK_ORDER;
 	uint64_t free = frames_free_count(), mine = m->nchunks << CHUNK_ORDER;
 
+	m->promised = true;
 	if (all <= free)
 		return OK;
+	m->promised = false;
 	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_SEQ_CST);
 	all -= mine;
 	return err_set(e, ERR_NOMEM, "%llu MiB of guest memory wanted, %llu MiB free",
@@ -101,11 +116,15 @@ int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
 
 static void free_frames(struct gmem *m)
 {
-	for (uint64_t c = 0; m->backed && c < m->nchunks; c++)
-		if (m->frame[c].a) {
+	for (uint64_t c = 0; c < m->nchunks; c++) {
+		bool own = m->frame[c].a && !(m->shared && bitmap_test(m->shared, c));
+
+		if (own)
 			frames_free(m->frame[c], CHUNK_ORDER);
-			m->frame[c] = hpa(0);
-		}
+		m->frame[c] = hpa(0);
+	}
+	heap_free(m->shared);
+	m->shared = NULL;
 	unaccount(m);
 }
 
@@ -125,10 +144,10 @@ void gmem_destroy(struct vm *vm)
 
 	if (!m)
 		return;
-	release_source(vm);
 	gmem_track_destroy(m);
 	free_frames(m);
-	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_RELAXED);
+	release_source(vm); /* last: shared frames are its */
+	gmem_account_promise(m, false);
 	free_tables(m);
 	vm->gmem = NULL;
 }
@@ -137,7 +156,6 @@ void gmem_reset(struct vm *vm)
 {
 	struct gmem *m = vm->gmem;
 
-	release_source(vm);
 	mutex_lock(&m->lock);
 	gmem_mark_free(m);
 	npt_clear(&vm->npt);
@@ -146,6 +164,7 @@ void gmem_reset(struct vm *vm)
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
 	gmem_flush(vm);
+	release_source(vm); /* last: shared frames are its */
 }
 
 /* --- backing ------------------------------------------------------------------------- */
@@ -174,8 +193,22 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	}
 	for (uint64_t i = 0; i < BIG_CHUNKS; i++)
 		__atomic_store_n(&m->frame[first + i].a, h.a + i * GMEM_CHUNK, __ATOMIC_RELEASE);
-	account(m, BIG_CHUNKS);
+	gmem_account_backed(m, BIG_CHUNKS);
 	return true;
+}
+
+int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame)
+{
+	struct gmem *m = vm->gmem;
+	gpa_t addr = gmem_chunk_addr(m, chunk);
+	int err =
+	    npt_map(&vm->npt, addr, frame, GMEM_CHUNK, RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
+
+	if (err)
+		npt_unmap(&vm->npt, addr, GMEM_CHUNK);
+	else
+		__atomic_store_n(&m->frame[chunk].a, frame.a, __ATOMIC_RELEASE);
+	return err;
 }
 
 int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
@@ -193,16 +226,12 @@ int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
 		memcpy(phys_to_virt(h), data, GMEM_CHUNK);
 	else
 		memset(phys_to_virt(h), 0, GMEM_CHUNK);
-	err = npt_map(&vm->npt, gmem_chunk_addr(m, chunk), h, GMEM_CHUNK,
-	    RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
-	if (err) {
-		npt_unmap(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
+	err = gmem_map_chunk(vm, chunk, h);
+	if (err)
 		frames_free(h, CHUNK_ORDER);
-		return err;
-	}
-	__atomic_store_n(&m->frame[chunk].a, h.a, __ATOMIC_RELEASE);
-	account(m, 1);
-	return OK;
+	else
+		gmem_account_backed(m, 1);
+	return err;
 }
 
 /* --- waiting ------------------------------------------------------------------------- */

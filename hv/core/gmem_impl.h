@@ -36,7 +36,9 @@ struct gmem {
 	struct mutex lock;
 	hpa_t *frame;	   /* by chunk; 0: no host memory */
 	uint16_t *written; /* by chunk: pages that the hypervisor wrote; atomic */
-	uint64_t backed;   /* chunks with host memory */
+	uint64_t backed;   /* chunks with host memory of their own */
+	bool promised;	   /* host memory for the others is */
+	uint64_t *shared;  /* by chunk: the frame is an image's; NULL: none */
 	/* the epoch (gmem_track.c) */
 	bool tracking;
 	struct gmem_epoch epoch;
@@ -101,6 +103,14 @@ static inline void gmem_note_written(struct gmem *m, uint64_t chunk, uint64_t of
 		__atomic_fetch_or(&m->written[chunk], mask, __ATOMIC_SEQ_CST);
 }
 
+/* gmem_back.c: counts chunks as taken (and not promised any more); promises, or takes back, the
+ * rest. Lock held. */
+void gmem_account_backed(struct gmem *m, uint64_t chunks);
+void gmem_account_promise(struct gmem *m, bool promised);
+/* Maps a frame, not yet writable if somebody watches, and notes it. Lock held. OK or ERR_NOMEM. */
+int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame) MUST_CHECK;
+/* gmem_share.c: the chunk gets a frame of its own, if it shares one. Lock held. OK or ERR_NOMEM. */
+int gmem_unshare(struct vm *vm, uint64_t chunk) MUST_CHECK;
 /* gmem_back.c: makes a chunk ready, waiting if need be. OK or ERR_RETRY. No lock held. */
 int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write) MUST_CHECK;
 /* Host memory for a chunk that has none: zeros, or data. Lock held. OK or ERR_NOMEM. */

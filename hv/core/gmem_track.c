@@ -128,6 +128,8 @@ int gmem_open_chunk(struct vm *vm, uint64_t chunk)
 	if (!err)
 		err = gmem_mark_keep(m, chunk);
 	if (!err)
+		err = gmem_unshare(vm, chunk);
+	if (!err)
 		err = npt_open(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
 	if (!err)
 		(void)bitmap_test_and_set_atomic(m->epoch.open, chunk);

@@ -90,6 +90,14 @@ struct gmem_source {
 int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e) MUST_CHECK;
 /* GMEM_CHUNK bytes for the piece at addr; NULL: zeros. Not wanted any more: OK. ERR_NOMEM. */
 int gmem_supply(struct vm *vm, gpa_t addr, const void *data) MUST_CHECK;
+/*
+ * The same with a frame of 64 KiB that stays the source's, until its release(): the machine reads
+ * it, and gets one of its own with the first write. RAM is watched (gmem_watch()).
+ */
+int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame) MUST_CHECK;
+/* Takes back the promise of host memory: a machine that shares takes what it needs, or is paused.
+ */
+void gmem_unpromise(struct vm *vm);
 /* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
 void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
 /* The first piece at or behind *addr that is neither supplied nor lost; false if there is none. */

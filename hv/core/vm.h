@@ -148,6 +148,12 @@ struct vm {
  * context. */
 void vcpu_request(struct vcpu *v, uint32_t bits);
 
+/*
+ * Returns when no CPU uses an older nested translation of the VM any more. By a thread with
+ * interrupts on, without spinlocks; does not wait for vCPUs that are not in the guest.
+ */
+void vcpu_flush_all(struct vm *vm);
+
 /* --- life cycle (vm.c). Each takes the VM's mutex; thread context; may wait. ----------- */
 
 /*

@@ -105,10 +105,15 @@ void engine_hold(void)
 	holders++;
 }
 
+void engine_let_go(void)
+{
+	holders--;
+}
+
 void engine_release(void)
 {
 	mutex_lock(&lock);
-	holders--;
+	engine_let_go();
 	engine_unlock();
 }
 

@@ -63,6 +63,14 @@ struct restore_result {
 int engine_restore(const char *name, const char *as, unsigned flags, engine_progress progress,
     void *ctx, struct restore_result *out, struct errmsg *e) MUST_CHECK;
 
+/*
+ * Makes count machines of one snapshot, called as-1, as-2 and so on (or as, if it is one), which
+ * share its memory until they write to it. Their UUIDs come from their names. RESTORE_PAUSED or 0.
+ * *made: how many there are, also after an error. Host memory is not promised to them.
+ */
+int engine_clone(const char *snapshot, const char *as, unsigned count, unsigned flags,
+    unsigned *made, struct errmsg *e) MUST_CHECK;
+
 /* True if the machine was saved with SAVE_POWEROFF and neither restored nor started since. */
 bool engine_is_frozen(const struct vm_config *c);
 /* It lives again: it will start at the next boot. */

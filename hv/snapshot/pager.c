@@ -9,6 +9,7 @@
 #include "hv/mm/mm.h"
 #include "hv/snapshot/compress.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/ram_image.h"
 
 /* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
  * again with the next change. */
@@ -16,7 +17,8 @@ enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
 
 struct pager {
 	struct vm *vm;
-	struct snap *snap;
+	struct snap *snap;	 /* NULL for a clone */
+	struct ram_image *image; /* of a clone, else NULL */
 	struct thread *thread;
 	struct gmem_source source;
 	uint8_t *buf;	      /* STORE_CHUNK bytes */
@@ -63,20 +65,53 @@ static bool stopped(struct pager *p)
 
 /* --- pieces ------------------------------------------------------------------------------ */
 
-static void supply(struct pager *p, gpa_t addr, const void *data)
+/* There may be host memory later: the guest waits until then. */
+static void wait_for_memory(struct pager *p, gpa_t addr)
 {
-	int err;
-
-	while ((err = gmem_supply(p->vm, addr, data)) != OK && !stopped(p)) {
-		vm_hold(p->vm, DISP_NO_MEMORY,
-		    "no host memory for RAM at 0x%llx; resume when there is some",
-		    (unsigned long long)addr.a);
-		thread_sleep(100000000);
-	}
+	vm_hold(p->vm, DISP_NO_MEMORY,
+	    "no host memory for RAM at 0x%llx; resume when there is some",
+	    (unsigned long long)addr.a);
+	thread_sleep(100000000);
 }
 
-/* One piece, wherever it is. A bad one stops the guest when it is touched, not the machine. */
-static void fetch(struct pager *p, gpa_t addr)
+static void supply(struct pager *p, gpa_t addr, const void *data)
+{
+	while (gmem_supply(p->vm, addr, data) != OK && !stopped(p))
+		wait_for_memory(p, addr);
+}
+
+static void lose(struct pager *p, gpa_t addr, const char *why)
+{
+	log_error("vm '%s': %s", p->vm->config.name, why);
+	gmem_lose(p->vm, addr, why);
+}
+
+/* A clone's piece: the image's frame. ERR_NOMEM: try again. */
+static int share(struct pager *p, gpa_t addr, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	hpa_t frame = hpa(0);
+	int err = s ? ram_image_get(p->image, addr, &frame, e) : ERR_NOENT;
+
+	if (s)
+		engine_unlock();
+	if (err)
+		return err;
+	return frame.a ? gmem_supply_shared(p->vm, addr, frame) : gmem_supply(p->vm, addr, NULL);
+}
+
+static void fetch_shared(struct pager *p, gpa_t addr)
+{
+	struct errmsg e;
+	int err;
+
+	while ((err = share(p, addr, &e)) == ERR_NOMEM && !stopped(p))
+		wait_for_memory(p, addr);
+	if (err && err != ERR_NOMEM)
+		lose(p, addr, e.text);
+}
+
+static void fetch_own(struct pager *p, gpa_t addr)
 {
 	struct errmsg e;
 	struct store *s = engine_lock(&e);
@@ -84,12 +119,19 @@ static void fetch(struct pager *p, gpa_t addr)
 
 	if (s)
 		engine_unlock();
-	if (err) {
-		log_error("vm '%s': %s", p->vm->config.name, e.text);
-		gmem_lose(p->vm, addr, e.text);
-	} else {
+	if (err)
+		lose(p, addr, e.text);
+	else
 		supply(p, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
-	}
+}
+
+/* One piece, wherever it is. A bad one stops the guest when it is touched, not the machine. */
+static void fetch(struct pager *p, gpa_t addr)
+{
+	if (p->image)
+		fetch_shared(p, addr);
+	else
+		fetch_own(p, addr);
 }
 
 static void supply_zeros(struct pager *p, uint64_t end)
@@ -154,6 +196,7 @@ static bool step(struct pager *p)
 	return true;
 }
 
+/* A clone's image is given back when the machine is gone: it runs on the image's frames. */
 static void pager_main(void *arg)
 {
 	struct pager *p = arg;
@@ -165,11 +208,12 @@ static void pager_main(void *arg)
 		gmem_detach(p->vm);
 		log_info("vm '%s': all of its memory is there", p->vm->config.name);
 	}
-	if (engine_lock(&e)) {
+	if (p->snap && engine_lock(&e)) {
 		snap_close(p->snap);
 		engine_unlock();
 	}
-	engine_release();
+	if (p->snap)
+		engine_release();
 	thread_exit();
 }
 
@@ -177,6 +221,13 @@ static void pager_main(void *arg)
 
 static void pager_free(struct pager *p)
 {
+	struct errmsg e;
+
+	if (p->image && engine_lock(&e)) {
+		ram_image_unref(p->image);
+		engine_unlock();
+		engine_release();
+	}
 	heap_free(p->buf);
 	heap_free(p);
 }
@@ -192,35 +243,54 @@ static void release(void *ctx)
 	pager_free(p);
 }
 
+/* Freed with the VM from here on, also after a failure. */
+static int begin(struct pager *p, struct vm *vm, struct errmsg *e)
+{
+	char name[32];
+
+	p->vm = vm;
+	p->source = (struct gmem_source){want, release, p};
+	spinlock_init(&p->lock, RANK_VCPU);
+	gmem_watch(vm);
+	if (gmem_attach(vm, &p->source, e))
+		return ERR_NOMEM;
+	str_format(name, sizeof(name), "pager/%s", vm->config.name);
+	p->thread = thread_create(name, pager_main, p, THREAD_XSTATE, PAGER_WEIGHT);
+	return p->thread ? OK : err_set(e, ERR_NOMEM, "out of memory");
+}
+
 int pager_start(struct vm *vm, struct snap *sn, struct errmsg *e)
 {
 	struct pager *p = heap_zalloc(sizeof(*p));
-	char name[32];
+	int err;
 
 	if (p)
 		p->buf = heap_alloc(STORE_CHUNK);
 	if (!p || !p->buf) {
-		if (p)
-			pager_free(p);
+		heap_free(p);
 		snap_close(sn);
 		return err_set(e, ERR_NOMEM, "out of memory");
 	}
-	p->vm = vm;
 	p->snap = sn;
 	p->in_order = true;
-	p->source = (struct gmem_source){want, release, p};
-	spinlock_init(&p->lock, RANK_VCPU);
-	gmem_watch(vm);
-	if (gmem_attach(vm, &p->source, e)) { /* from now on it is freed with the VM */
-		snap_close(sn);
-		return ERR_NOMEM;
-	}
-	str_format(name, sizeof(name), "pager/%s", vm->config.name);
-	p->thread = thread_create(name, pager_main, p, THREAD_XSTATE, PAGER_WEIGHT);
-	if (!p->thread) {
-		snap_close(sn);
-		return err_set(e, ERR_NOMEM, "out of memory");
-	}
 	engine_hold();
-	return OK;
+	err = begin(p, vm, e);
+	if (err) {
+		p->snap = NULL;
+		snap_close(sn);
+		engine_let_go();
+	}
+	return err;
+}
+
+int pager_start_shared(struct vm *vm, struct ram_image *image, struct errmsg *e)
+{
+	struct pager *p = heap_zalloc(sizeof(*p));
+
+	if (!p)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	ram_image_ref(image);
+	p->image = image;
+	engine_hold();
+	return begin(p, vm, e);
 }

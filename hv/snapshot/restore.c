@@ -176,7 +176,8 @@ static int load_later(struct restore *r, struct errmsg *e)
 	return pager_start(r->tree.vm, sn, e);
 }
 
-/* Builds the machine aside from the open snapshot, state and RAM checked and in place. */
+/* Builds the machine aside from the open snapshot, state and RAM checked and in place. What is
+ * built goes with vm_tree_done() after an error too. */
 static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
 {
 	struct snap_info info = *snap_info(r->snap);
@@ -203,10 +204,8 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 		err = check_backends(r, e);
 	if (!err)
 		err = r->flags & RESTORE_EAGER ? load_all(r, e) : load_later(r, e);
-	if (err) {
-		vm_tree_done(&r->tree, false);
+	if (err)
 		return err;
-	}
 	memcpy(r->tree.vm->base_id, info.id, sizeof(info.id));
 	str_copy(r->tree.vm->base_name, sizeof(r->tree.vm->base_name), info.name);
 	return OK;
@@ -239,6 +238,8 @@ static int prepare(struct restore *r, const char *name, const char *as, struct e
 	}
 	snap_close(r->snap);
 	engine_unlock();
+	if (err) /* without the lock: a pager that was started wants it to end */
+		vm_tree_done(&r->tree, false);
 	return err;
 }
 

@@ -14,6 +14,7 @@
 #include "hv/core/gmem.c"
 #include "hv/core/gmem_back.c"
 #include "hv/core/gmem_mark.c"
+#include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/vcpu_random.h"
@@ -603,6 +604,57 @@ static void fetches_what_is_touched(void **state)
 	assert_true(released);
 }
 
+/* Two machines over the same frames: neither sees what the other writes. */
+static void shares_until_somebody_writes(void **state)
+{
+	static const struct gmem_source src = {want, release, NULL};
+	struct vm *a, *b;
+	uint64_t backed, promised;
+	hpa_t frame = frames_alloc(CHUNK_ORDER);
+	struct errmsg e;
+	uint8_t v;
+
+	memset(phys_to_virt(frame), 7, GMEM_CHUNK);
+	new_vm(*state);
+	b = vm;
+	gmem_watch(b);
+	assert_int_equal(gmem_attach(b, &src, &e), OK);
+	gmem_unpromise(b);
+	assert_int_equal(gmem_supply_shared(b, gpa(GMEM_CHUNK), frame), OK);
+	new_vm(*state);
+	a = vm;
+	gmem_watch(a);
+	assert_int_equal(gmem_attach(a, &src, &e), OK);
+	gmem_unpromise(a);
+	gmem_totals(&backed, &promised);
+	assert_int_equal(backed + promised, 0);
+	assert_int_equal(gmem_supply_shared(a, gpa(GMEM_CHUNK), frame), OK);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 7);
+	*guest_reach(GMEM_CHUNK + 9, true) = 8;
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 8);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 10, false), 7);
+	assert_int_equal(gmem_read(b, gpa(GMEM_CHUNK + 9), &v, 1), OK);
+	assert_int_equal(v, 7);
+	assert_int_equal(gmem_write(b, gpa(GMEM_CHUNK + 10), "x", 1), OK);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 10, false), 7);
+	assert_int_equal(*(uint8_t *)phys_to_virt(frame), 7);
+	gmem_totals(&backed, &promised);
+	assert_int_equal(backed, 2 * GMEM_CHUNK);
+	assert_int_equal(promised, 0);
+	assert_int_equal(gmem_save_size(a), GMEM_CHUNK);
+	gmem_detach(a);
+	gmem_detach(b);
+	gmem_reset(b); /* gives back its own, and not what is shared */
+	assert_int_equal(gmem_read(b, gpa(GMEM_CHUNK), &v, 1), OK);
+	assert_int_equal(v, 0);
+	gmem_destroy(b);
+	npt_destroy(&b->npt);
+	fake_vm_free(b);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 8);
+	free_vm();
+	frames_free(frame, CHUNK_ORDER);
+}
+
 #define FOR_FORMAT(fn, i)                                                                          \
 	{                                                                                          \
 #fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]                         \
@@ -619,6 +671,7 @@ int main(void)
 	    FOR_FORMAT(rewinds_what_was_written, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 1),
 	    FOR_FORMAT(fetches_what_is_touched, 0),
+	    FOR_FORMAT(shares_until_somebody_writes, 0),
 	    FOR_FORMAT(random_walk, 0),
 	    FOR_FORMAT(random_walk, 1),
 	};
