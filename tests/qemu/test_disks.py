@@ -135,3 +135,76 @@ def test_store_disk_full(ctx):
         m.detach()
         m.poweroff()
     store_is_sound(image)
+
+
+# Writes a number, waits until it is on the disk, and only then tells memory of it. Beside it a file
+# comes and goes, so that blocks and whole ranges are given back and taken again.
+WRITER = r"""cat > /tmp/writer.sh <<'EOF'
+i=0
+while [ ! -e /tmp/stop ]; do
+  i=$((i+1)); echo $i >> /mnt/seq; sync; echo $i > /tmp/synced
+  [ $((i % 5)) = 0 ] && dd if=/dev/urandom of=/mnt/junk bs=64k count=$((i % 32 + 1)) 2>/dev/null
+done
+touch /tmp/stopped
+EOF"""
+
+
+@needs("disk")
+def test_store_disk_live(ctx):
+    """Memory and disk are of one instant: what memory knows to be synced is there after a restore."""
+    image = image_for(ctx)
+    moments = 8
+    with Machine(image, ctx.platform, timeout=1800) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        for line in WRITER.split("\n"):
+            m.send(line + "\r")
+            time.sleep(0.05)
+        m.expect("debian# ", 30)
+        m.shell("mount -o remount,discard /mnt; (sh /tmp/writer.sh &)", 60)
+        m.detach()
+        for i in range(moments):
+            time.sleep(ctx.random.uniform(0.3, 1.5))
+            m.ok(f"snapshot save debian live{i}", 300)
+        order = list(range(moments))
+        ctx.random.shuffle(order)
+        for i in order:
+            time.sleep(ctx.random.uniform(0.3, 1.0))
+            m.ok(f"snapshot restore live{i} --yes", 300)
+            m.attach("debian")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            m.shell("touch /tmp/stop; while [ ! -e /tmp/stopped ]; do usleep 100000; done", 120)
+            m.shell("echo 3 > /proc/sys/vm/drop_caches")
+            synced, last = m.shell("cat /tmp/synced"), m.shell("tail -n 1 /mnt/seq")
+            check(synced == last, f"live{i}: memory says {synced}, the disk {last}")
+            check(m.shell("busybox awk '$1 != NR' /mnt/seq") == "", f"live{i}: a number is missing")
+            check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error|call trace'") == "", "errors")
+            m.detach()
+        # layers of snapshots that are gone are given back
+        before = m.ok("disk list")["disks"][0]
+        for i in range(moments):
+            m.ok(f"snapshot delete live{i} --yes", 120)
+        for _ in range(2):
+            m.ok("disk flatten web", 300)
+        after = m.ok("disk list")["disks"][0]
+        check(after["layers"] == 1, f"layers before {before} and after {after}")
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.shell("echo 3 > /proc/sys/vm/drop_caches")
+        check(m.shell("tail -n 1 /mnt/seq") == last, "flattening changed the disk")
+        m.detach()
+        m.ok("snapshot save debian end --poweroff", 300)
+        m.poweroff()
+    store_is_sound(image)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot verify end", 120)
+        m.ok("snapshot restore end --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        check(m.shell("tail -n 1 /mnt/seq") == last, "the disk changed over a power cycle")
+        m.detach()
+        m.poweroff()
