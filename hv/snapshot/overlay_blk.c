@@ -410,6 +410,22 @@ int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errms
 	return OK;
 }
 
+int overlay_blk_clone(
+    struct store *s, const struct snap_disk *rec, const char *name, struct errmsg *e)
+{
+	struct vdisk v;
+	int err = overlay_blk_check(s, rec, e);
+
+	if (!err)
+		err = vdisk_get(s, rec->name, &v, e);
+	if (!err)
+		err = vdisk_name_check(name, e);
+	if (err)
+		return err;
+	str_copy(v.name, sizeof(v.name), name);
+	return vdisk_create_over(s, &v, rec->overlay, e);
+}
+
 /* In the running transaction; *changed says that it has something of this. */
 static int set_contents(struct store *s, struct overlay *const *disk, const struct snap_disk *rec,
     unsigned n, uint64_t *orphan, bool *changed, struct errmsg *e)

@@ -44,6 +44,12 @@ void overlay_blk_forget(struct blk_dev *d);
 /* That the snapshot's disk is here, and may be given to what it recorded. Opens it. */
 int overlay_blk_check(struct store *s, const struct snap_disk *rec, struct errmsg *e) MUST_CHECK;
 /*
+ * Makes a disk of its own, with the content that the snapshot recorded and the base that the
+ * recorded disk has: for a clone of the machine. Both share all blocks until one writes. ERR_EXIST.
+ */
+int overlay_blk_clone(
+    struct store *s, const struct snap_disk *rec, const char *name, struct errmsg *e) MUST_CHECK;
+/*
  * Gives all n disks the content that a snapshot recorded, in one commit: all or none of them has
  * it after a power cut. Each was checked by overlay_blk_check(). The machine that had them stands
  * still, its requests are finished. After an error the disks are as they were.

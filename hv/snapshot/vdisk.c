@@ -222,9 +222,10 @@ static int half_done(struct store *s, int err)
 	return err;
 }
 
-int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e)
+int vdisk_create_over(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e)
 {
 	uint8_t rec[VD_STRINGS + VDISK_NAME_MAX + VDISK_BASE_NAME_MAX];
+	struct store_object_info o;
 	struct store_key key;
 	struct vdisk old;
 	const char *why;
@@ -235,7 +236,12 @@ int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e)
 	why = vdisk_fault(v);
 	if (why)
 		return err_set(e, ERR_INVAL, "disk '%s': %s", v->name, why);
-	err = disk_make_room(s, 1, 1, e);
+	err = frozen ? disk_object_get(s, frozen, &o, e) : OK;
+	if (!err && frozen && !(o.flags & OBJ_COMPLETE))
+		err =
+		    err_set(e, ERR_CORRUPT, "object %llu: not frozen", (unsigned long long)frozen);
+	if (!err)
+		err = disk_make_room(s, 1, 2, e);
 	if (err)
 		return err_prefix(e, err, "disk '%s'", v->name);
 	err = disk_find(s, v->name, &key, &old, e);
@@ -243,7 +249,7 @@ int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e)
 		return err_set(e, ERR_EXIST, "disk '%s' exists already", v->name);
 	if (err != ERR_NOENT)
 		return err_prefix(e, err, "disk '%s'", v->name);
-	err = disk_object_create(s, 0, v->size, &v->top, e);
+	err = disk_object_create(s, frozen, v->size, &v->top, e);
 	if (!err)
 		err = store_object_link(s, v->top, e);
 	if (!err)
@@ -251,6 +257,11 @@ int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e)
 	if (!err)
 		err = store_commit(s, e);
 	return half_done(s, err) ? err_prefix(e, err, "disk '%s'", v->name) : OK;
+}
+
+int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e)
+{
+	return vdisk_create_over(s, v, 0, e);
 }
 
 int vdisk_delete(struct store *s, const char *name, struct errmsg *e)

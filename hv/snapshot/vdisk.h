@@ -42,6 +42,9 @@ int vdisk_get(struct store *s, const char *name, struct vdisk *out, struct errms
  * medium when this returns OK.
  */
 int vdisk_create(struct store *s, struct vdisk *v, struct errmsg *e) MUST_CHECK;
+/* The same with the content of a frozen layer of a disk with this base and, at most, this size. */
+int vdisk_create_over(
+    struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e) MUST_CHECK;
 /* The name goes, and with it every layer that nothing else refers to. */
 int vdisk_delete(struct store *s, const char *name, struct errmsg *e) MUST_CHECK;
 /* The next disk at or behind *cursor (begin with 0): OK, ERR_NOENT after the last, or an error of

@@ -299,9 +299,10 @@ static void test_freeze_and_restore(void **state)
 	struct waiting before, after;
 	struct errmsg e = {.text = ""};
 	struct snap_params p = {.name = "s", .vm = "v", .memory = 4096};
+	struct store_check_result res;
 	struct snap_disk rec;
 	struct snap_writer *w;
-	struct blk_dev *d;
+	struct blk_dev *d, *twin;
 	uint64_t epoch;
 	size_t size;
 	void *tree = fake_tree(1, 100, &size);
@@ -334,6 +335,20 @@ static void test_freeze_and_restore(void **state)
 	assert_int_equal(request(d, BLK_READ, 0, got, 8), OK);
 	assert_int_equal(got[0], 1);
 	OKAY(overlay_blk_prepare(d, &e));
+	/* a disk of its own with the same content */
+	OKAY(overlay_blk_clone(store, &rec, "clone", &e));
+	assert_int_equal(overlay_blk_clone(store, &rec, "fr", &e), ERR_EXIST);
+	twin = open_disk("clone");
+	assert_int_equal(request(twin, BLK_WRITE, 8, buf, 8), OK);
+	assert_int_equal(request(twin, BLK_READ, 0, got, 8), OK);
+	assert_int_equal(got[0], 1);
+	assert_int_equal(request(d, BLK_READ, 8, got, 8), OK);
+	assert_memory_equal(got, host->data + (64 + 8) * 512, 4096);
+	OKAY(store_commit(store, &e));
+	OKAY(store_check(store, &res, NULL, NULL, &e));
+	OKAY(vdisk_delete(store, "clone", &e));
+	overlay_blk_forget(twin);
+	OKAY(store_check(store, &res, NULL, NULL, &e));
 	rec.guid[0]++;
 	assert_int_equal(overlay_blk_check(store, &rec, &e), ERR_STATE);
 	rec.guid[0]--;
