@@ -17,17 +17,25 @@ static struct mutex lock; /* protects the store: one caller at a time */
 static struct store *store;
 static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
+static unsigned waiting;      /* threads that want the lock; atomic */
 static unsigned holders;      /* users that keep the store over several locks */
 static uint64_t raised;	      /* write epochs; atomic */
 
 struct store *engine_lock(struct errmsg *e)
 {
+	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
 	mutex_lock(&lock);
+	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
 	if (store)
 		return store;
 	err_set(e, ERR_NOENT, "%s", why_not.text);
 	mutex_unlock(&lock);
 	return NULL;
+}
+
+bool engine_is_wanted(void)
+{
+	return __atomic_load_n(&waiting, __ATOMIC_RELAXED) != 0;
 }
 
 struct store *engine_store_if_mine(void)

@@ -15,6 +15,11 @@
 #include "hv/snapshot/engine_int.h"
 #include "hv/snapshot/overlay_base.h"
 
+/* What others get of the store between two batches, if they want it. A save takes it for 64 KiB at
+ * a time; with each of a guest's flushes in between, which wait for the disk, it would never end.
+ */
+#define OTHERS_TURN_NS 2000000
+
 enum {
 	BATCH = 16, /* requests between two looks at who else wants the store */
 	DISCARD_SECTORS = 16 * MIB / SECTOR_SIZE,
@@ -130,13 +135,14 @@ static unsigned take_batch(struct odev *o, struct blk_req *batch[BATCH])
 
 /*
  * In the order of their submission, then one commit for all flushes. A flush is about the requests
- * that were finished before it was submitted: those are in an earlier batch.
+ * that were finished before it was submitted: those are in an earlier batch. Returns whether others
+ * have waited for the store.
  */
-static void carry_out(struct odev *o, struct blk_req *batch[BATCH], unsigned n, int status[BATCH])
+static bool carry_out(struct odev *o, struct blk_req *batch[BATCH], unsigned n, int status[BATCH])
 {
 	struct errmsg e = {.text = ""};
 	struct store *s = engine_lock(&e);
-	bool flush = false;
+	bool flush = false, wanted;
 	int err = OK;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -148,14 +154,16 @@ static void carry_out(struct odev *o, struct blk_req *batch[BATCH], unsigned n, 
 		flush |= batch[i]->op == BLK_FLUSH;
 	}
 	if (!s)
-		return;
+		return false;
 	if (flush)
 		err = o->disk ? overlay_flush(o->disk, s, &e) : ERR_NOENT;
 	tell(o, err, &e);
 	for (unsigned i = 0; i < n; i++)
 		if (batch[i]->op == BLK_FLUSH)
 			status[i] = err;
+	wanted = engine_is_wanted();
 	engine_unlock(); /* which opens the store again if that error left it unusable */
+	return wanted;
 }
 
 /* One batch: for the thread, and for tests. */
@@ -164,8 +172,8 @@ static void serve(struct odev *o)
 	struct blk_req *batch[BATCH];
 	int status[BATCH];
 	unsigned n = take_batch(o, batch);
+	bool wanted = carry_out(o, batch, n, status);
 
-	carry_out(o, batch, n, status);
 	for (unsigned i = 0; i < n; i++) {
 		if (batch[i]->op == OP_MARK) {
 			batch[i]->status = status[i];
@@ -174,6 +182,8 @@ static void serve(struct odev *o)
 			blk_complete(batch[i], status[i]);
 		}
 	}
+	if (wanted)
+		thread_sleep(OTHERS_TURN_NS);
 }
 
 static void thread_main(void *arg)

@@ -44,6 +44,13 @@ void engine_unlock(void)
 	locked = false;
 }
 
+static bool wanted;
+
+bool engine_is_wanted(void)
+{
+	return wanted;
+}
+
 struct store *engine_store_if_mine(void)
 {
 	return locked ? store : NULL;
@@ -169,7 +176,7 @@ static void test_requests(void **state)
 	struct errmsg e = {.text = ""};
 	struct waiting w[40];
 	struct blk_dev *d;
-	uint64_t flushes;
+	uint64_t flushes, now;
 
 	OKAY(overlay_blk_create(store, "web", "web-disk", 0, &e));
 	d = open_disk("web");
@@ -198,6 +205,14 @@ static void test_requests(void **state)
 	for (unsigned i = 0; i < 16; i++)
 		assert_true(w[i].done && w[i].req.status == OK);
 	assert_int_equal(medium.flushes, flushes + 2);
+	/* others who want the store have their turn before the next batch */
+	now = fake_host_time;
+	assert_int_equal(request(d, BLK_READ, 0, got, 8), OK);
+	assert_true(fake_host_time == now);
+	wanted = true;
+	assert_int_equal(request(d, BLK_READ, 0, got, 8), OK);
+	assert_true(fake_host_time == now + OTHERS_TURN_NS);
+	wanted = false;
 	assert_false(locked);
 }
 
