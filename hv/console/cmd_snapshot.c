@@ -297,11 +297,15 @@ static int info(struct console_call *c, struct store *s, struct snap *sn, struct
 
 		if (err)
 			return err;
-		call_print(
-		    c, "  disk '%s', write epoch %llu\n", d.name, (unsigned long long)d.epoch);
+		if (d.overlay)
+			call_print(c, "  disk '%s', in the store\n", d.name);
+		else
+			call_print(c, "  disk '%s', write epoch %llu\n", d.name,
+			    (unsigned long long)d.epoch);
 		json_object(j, NULL);
 		json_string(j, "name", d.name);
 		json_number(j, "epoch", d.epoch);
+		json_bool(j, "in_store", d.overlay != 0);
 		json_close(j);
 	}
 	json_close(j);

@@ -47,6 +47,7 @@ const char *vm_disposition_text(enum vm_disposition d)
 	    [DISP_ERROR] = "error",
 	    [DISP_SAVED] = "saved",
 	    [DISP_DISK_ERROR] = "disk-error",
+	    [DISP_NO_SPACE] = "no-space",
 	};
 
 	return text[d];

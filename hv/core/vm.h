@@ -40,6 +40,7 @@ enum vm_disposition {
 	DISP_ERROR, /* something the hypervisor cannot continue; vm->reason says what */
 	DISP_SAVED, /* frozen by snapshot save --poweroff */
 	DISP_DISK_ERROR,
+	DISP_NO_SPACE, /* paused: the store is full; vm_resume() goes on once there is room */
 };
 
 /* Requests to a vCPU thread, bits; see vcpu_request(). */

@@ -20,4 +20,9 @@ void engine_let_go(void);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
 
+/* Does anybody wait for the store's lock? Any context. */
+bool engine_is_wanted(void);
+/* The store, if the calling thread holds it locked; else NULL. */
+struct store *engine_store_if_mine(void);
+
 #endif

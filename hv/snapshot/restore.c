@@ -13,6 +13,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/vm_tree.h"
 
@@ -24,6 +25,8 @@ struct restore {
 	struct vm_restore tree;
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
+	struct snap_disk *layered; /* the snapshot's disks that are in the store */
+	unsigned nlayered;
 };
 
 static struct blk_dev *find_by_guid(const uint8_t guid[16])
@@ -36,7 +39,10 @@ static struct blk_dev *find_by_guid(const uint8_t guid[16])
 	return NULL;
 }
 
-/* A disk that was written since is not put under an older memory. */
+/*
+ * A partition that was written since is not put under an older memory; a disk of the store is given
+ * the content that it had.
+ */
 static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 {
 	for (unsigned i = 0; i < snap_info(r->snap)->ndisks; i++) {
@@ -44,6 +50,13 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 		uint64_t now;
 		int err = snap_disk(r->snap, i, &d, e);
 
+		if (!err && d.overlay) {
+			err = overlay_blk_check(s, &d, e);
+			if (!err)
+				r->layered[r->nlayered++] = d;
+			if (!err)
+				continue;
+		}
 		if (err)
 			return err;
 		if (!find_by_guid(d.guid))
@@ -57,6 +70,15 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 			    d.name, (unsigned long long)now, (unsigned long long)d.epoch);
 	}
 	return OK;
+}
+
+static bool is_disk(const struct snap_disk *d, const struct blk_dev *b)
+{
+	const size_t prefix = sizeof(CONFIG_STORE_PREFIX) - 1;
+
+	if (d->overlay)
+		return overlay_blk_is(b) && strcmp(b->name + prefix, d->name) == 0;
+	return memcmp(d->guid, b->part_guid, sizeof(d->guid)) == 0;
 }
 
 /* The disks that the new machine would write are those whose epochs were compared. */
@@ -77,7 +99,7 @@ static int check_backends(struct restore *r, struct errmsg *e)
 
 			if (err)
 				return err;
-			known |= memcmp(d.guid, b->part_guid, sizeof(d.guid)) == 0;
+			known |= is_disk(&d, b);
 		}
 		if (!known)
 			return err_set(e, ERR_STATE,
@@ -161,8 +183,13 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 	struct snap_info info = *snap_info(r->snap);
 	void *fdt = NULL;
 	size_t size;
-	int err = check_disks(r, s, e);
+	int err = OK;
 
+	r->layered = heap_zalloc(SNAP_DISKS_MAX * sizeof(*r->layered));
+	if (!r->layered)
+		err = err_set(e, ERR_NOMEM, "out of memory");
+	if (!err)
+		err = check_disks(r, s, e);
 	if (!err)
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
@@ -236,6 +263,22 @@ static int name_of(const char *name, char out[VM_NAME_MAX + 1], struct errmsg *e
 	return err;
 }
 
+/* The machine's disks in the store go back. The old machine, if there is one, stands still. */
+static int restore_disks(struct restore *r, struct errmsg *e)
+{
+	struct store *s;
+	int err;
+
+	if (!r->nlayered)
+		return OK;
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
+	err = overlay_blk_restore(s, r->layered, r->nlayered, e);
+	engine_unlock();
+	return err;
+}
+
 static int run(struct vm *vm, uint64_t started, struct restore_result *out, struct errmsg *e)
 {
 	int err = vm_resume(vm, e);
@@ -253,12 +296,17 @@ static int thaw(struct restore *r, struct vm **old, uint64_t started, struct res
     struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm, *gone;
+	struct errmsg ignored;
 	int err = engine_clear_frozen(&vm->config, e);
 
 	if (!err)
 		err = virtio_blk_claim(vm, *old, e);
+	if (!err)
+		err = restore_disks(r, e);
 	if (err) {
 		vm_tree_done(&r->tree, false);
+		if (*old && virtio_blk_claim(*old, NULL, &ignored)) /* they are the old one's */
+			log_error("vm '%s': %s", (*old)->config.name, ignored.text);
 		return err;
 	}
 	vm_tree_load(&r->tree);
@@ -299,5 +347,6 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	}
 	if (err && old && was_running && vm_resume(old, &ignored))
 		log_error("vm '%s': %s", r.name, ignored.text);
+	heap_free(r.layered);
 	return engine_error(name, err, e);
 }

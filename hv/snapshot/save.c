@@ -14,6 +14,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/vm_tree.h"
 
 /* A save under way. */
@@ -28,6 +29,8 @@ struct save {
 	struct state_writer tree;
 	uint64_t paused_at, done, total;
 	struct snap_disk disks[SNAP_DISKS_MAX];
+	struct blk_dev *layered[SNAP_DISKS_MAX]; /* those in the store, else NULL */
+	struct overlay_mark *marks;		 /* as many */
 	unsigned ndisks;
 	uint64_t raised; /* engine_epochs_raised() when the disks were looked up */
 };
@@ -96,7 +99,7 @@ static bool base_is_there(struct vm *vm, struct store *s)
 	return same;
 }
 
-/* Which disks the machine writes directly, and what their epochs are now. */
+/* Which disks the machine writes; of partitions, what their epochs are now. */
 static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const struct vm_config *c = &sv->vm->config;
@@ -116,6 +119,11 @@ static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 			return err_set(
 			    e, ERR_RANGE, "more than %d disks that it writes", SNAP_DISKS_MAX);
 		b = blk_find(d->backend);
+		sv->layered[sv->ndisks] = b && overlay_blk_is(b) ? b : NULL;
+		if (sv->layered[sv->ndisks]) { /* recorded when it is frozen */
+			sv->ndisks++;
+			continue;
+		}
 		if (!b || memcmp(b->part_guid, none, sizeof(none)) == 0)
 			return err_set(e, ERR_UNSUPPORTED,
 			    "disk '%s': '%s' is not a partition with a GUID, so nothing could tell "
@@ -130,6 +138,21 @@ static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 		sv->ndisks++;
 	}
 	return OK;
+}
+
+/* Disks of the store have room for one layer more. Their threads use the store meanwhile. */
+static int prepare_disks(struct save *sv, struct errmsg *e)
+{
+	const struct vm_config *c = &sv->vm->config;
+	int err = OK;
+
+	for (uint32_t i = 0; !err && i < c->ndevs; i++) {
+		struct blk_dev *b = c->devs[i].backend[0] ? blk_find(c->devs[i].backend) : NULL;
+
+		if (b && overlay_blk_is(b) && !c->devs[i].read_only)
+			err = overlay_blk_prepare(b, e);
+	}
+	return err;
 }
 
 /* What can be refused, reserved or looked up while the guest still runs. */
@@ -186,15 +209,34 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 
 /* --- the store, for one step at a time: others use it while a machine is being saved --- */
 
+/* Until the disks' threads have come to the marks; the first error. */
+static int wait_for_marks(struct save *sv, struct errmsg *e)
+{
+	struct errmsg ignored;
+	int err = OK;
+
+	for (unsigned i = 0; i < sv->ndisks; i++) {
+		int one = overlay_blk_marked(&sv->marks[i], &sv->disks[i], err ? &ignored : e);
+
+		if (!err)
+			err = one;
+	}
+	return err;
+}
+
 static int record_disks(struct save *sv, struct errmsg *e)
 {
-	struct store *s = engine_lock(e);
-	int err = s ? OK : ERR_NOENT;
+	int err = wait_for_marks(sv, e);
+	struct store *s;
 
+	if (err)
+		return err;
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
 	for (unsigned i = 0; !err && i < sv->ndisks; i++)
 		err = snap_writer_disk(sv->writer, &sv->disks[i], e);
-	if (s)
-		engine_unlock();
+	engine_unlock();
 	return err;
 }
 
@@ -323,6 +365,9 @@ static int capture(struct save *sv, struct errmsg *e)
 		if (s)
 			engine_unlock();
 	}
+	for (unsigned i = 0; !err && i < sv->ndisks; i++)
+		if (sv->layered[i])
+			overlay_blk_mark(sv->layered[i], &sv->marks[i]);
 	if (!err) {
 		sv->total = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
 		gmem_save_arm(sv->vm, sv->still);
@@ -386,14 +431,20 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 {
 	struct vm *vm = sv->vm;
 	bool running = vm->run_state == VM_RUNNING;
+	struct errmsg ignored;
 	int err;
 
 	if (!running && vm->run_state != VM_PAUSED)
 		return err_set(
 		    e, ERR_STATE, "vm '%s' is %s", vm->config.name, vm_state_text(vm->run_state));
-	err = begin(sv, name, e);
-	if (err)
+	sv->marks = heap_zalloc(SNAP_DISKS_MAX * sizeof(*sv->marks));
+	err = sv->marks ? prepare_disks(sv, e) : err_set(e, ERR_NOMEM, "out of memory");
+	if (!err)
+		err = begin(sv, name, e);
+	if (err) {
+		heap_free(sv->marks);
 		return err;
+	}
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
 	sv->paused_at = time_now();
 	if (!running)
@@ -405,7 +456,9 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		memcpy(vm->base_id, out->info.id, sizeof(vm->base_id));
 		str_copy(vm->base_name, sizeof(vm->base_name), out->info.name);
 	}
+	(void)wait_for_marks(sv, &ignored); /* after an error: nobody may come to them any more */
 	engine_release();
+	heap_free(sv->marks);
 	heap_free(sv->tree.buf);
 	return err;
 }

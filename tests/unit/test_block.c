@@ -459,7 +459,7 @@ static void partitions(void **state)
 	assert_non_null(strstr(fake_log_text(), "backup GPT"));
 	one = blk_find("one");
 	two = blk_find("guid:21212121-2121-2121-2121-212121212121");
-	snprintf(name, sizeof(name), "%sp1", k->dev.name);
+	snprintf(name, sizeof(name), "%.36sp1", k->dev.name);
 	assert_non_null(one);
 	assert_non_null(two);
 	assert_ptr_equal(one, blk_find(name));
