@@ -8,6 +8,9 @@
 #define RAM_PERM (NPT_R | NPT_W | NPT_X)
 enum { BIG_ORDER = 9, BIG_CHUNKS = SIZE_2M / GMEM_CHUNK };
 
+/* Frames that guests do not get: the hypervisor's own needs, and tables for what guests have. */
+enum { RESERVE = 16 * MIB / PAGE_SIZE };
+
 /* Chunks of all machines; atomic. */
 static uint64_t all_backed, all_promised;
 
@@ -19,23 +22,22 @@ void gmem_account_backed(struct gmem *m, uint64_t chunks)
 		__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
 }
 
-void gmem_account_promise(struct gmem *m, bool promised)
-{
-	uint64_t rest = m->nchunks - m->backed;
-
-	if (m->promised && !promised)
-		__atomic_fetch_sub(&all_promised, rest, __ATOMIC_RELAXED);
-	if (!m->promised && promised)
-		__atomic_fetch_add(&all_promised, rest, __ATOMIC_RELAXED);
-	m->promised = promised;
-}
-
 static void unaccount(struct gmem *m)
 {
 	__atomic_fetch_sub(&all_backed, m->backed, __ATOMIC_RELAXED);
 	if (m->promised)
 		__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
 	m->backed = 0;
+}
+
+static hpa_t frame_alloc(unsigned order)
+{
+	return frames_free_count() < RESERVE + (1ULL << order) ? hpa(0) : frames_alloc(order);
+}
+
+hpa_t gmem_frame_alloc(void)
+{
+	return frame_alloc(CHUNK_ORDER);
 }
 
 void gmem_totals(uint64_t *backed, uint64_t *promised)
@@ -54,22 +56,48 @@ void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
 
 /* --- making and unmaking ------------------------------------------------------------- */
 
-/* Host memory that is neither taken nor promised must do for it. */
+/* Host memory that is neither taken nor promised must do for it. Lock held, or nobody else knows m. */
 static int promise(struct gmem *m, struct errmsg *e)
 {
-	uint64_t all = __atomic_add_fetch(&all_promised, m->nchunks, __ATOMIC_SEQ_CST)
-		       << CHUNK_ORDER;
-	uint64_t free = frames_free_count(), mine = m->nchunks << CHUNK_ORDER;
+	uint64_t rest = m->nchunks - m->backed, mine = rest << CHUNK_ORDER;
+	uint64_t free = frames_free_count(), all;
 
+	if (m->promised)
+		return OK;
+	all = __atomic_add_fetch(&all_promised, rest, __ATOMIC_SEQ_CST) << CHUNK_ORDER;
 	m->promised = true;
-	if (all <= free)
+	if (all + RESERVE <= free)
 		return OK;
 	m->promised = false;
-	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_SEQ_CST);
-	all -= mine;
+	__atomic_fetch_sub(&all_promised, rest, __ATOMIC_SEQ_CST);
+	all += RESERVE - mine;
 	return err_set(e, ERR_NOMEM, "%llu MiB of guest memory wanted, %llu MiB free",
 	    (unsigned long long)(mine * PAGE_SIZE / MIB),
 	    (unsigned long long)((free - MIN(free, all)) * PAGE_SIZE / MIB));
+}
+
+int gmem_promise(struct vm *vm, struct errmsg *e)
+{
+	int err;
+
+	mutex_lock(&vm->gmem->lock);
+	err = promise(vm->gmem, e);
+	mutex_unlock(&vm->gmem->lock);
+	return err;
+}
+
+static void unpromise(struct gmem *m)
+{
+	if (m->promised)
+		__atomic_fetch_sub(&all_promised, m->nchunks - m->backed, __ATOMIC_RELAXED);
+	m->promised = false;
+}
+
+void gmem_unpromise(struct vm *vm)
+{
+	mutex_lock(&vm->gmem->lock);
+	unpromise(vm->gmem);
+	mutex_unlock(&vm->gmem->lock);
 }
 
 static int make_tables(struct gmem *m)
@@ -106,6 +134,7 @@ int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
 	if (size > low)
 		m->range[m->nranges++] = (struct gmem_range){MEMMAP_HIGH_RAM, size - low};
 	m->nchunks = size >> CHUNK_SHIFT;
+	m->starved = NO_CHUNK;
 	err = make_tables(m) ? err_set(e, ERR_NOMEM, "out of memory") : promise(m, e);
 	if (err)
 		free_tables(m);
@@ -147,7 +176,7 @@ void gmem_destroy(struct vm *vm)
 	gmem_track_destroy(m);
 	free_frames(m);
 	release_source(vm); /* last: shared frames are its */
-	gmem_account_promise(m, false);
+	unpromise(m);
 	free_tables(m);
 	vm->gmem = NULL;
 }
@@ -183,7 +212,7 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	for (uint64_t c = first; c < first + BIG_CHUNKS; c++)
 		if (m->frame[c].a)
 			return false;
-	h = frames_alloc(BIG_ORDER);
+	h = frame_alloc(BIG_ORDER);
 	if (!h.a)
 		return false;
 	memset(phys_to_virt(h), 0, SIZE_2M);
@@ -219,7 +248,7 @@ int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
 
 	if (!data && back_big(vm, chunk))
 		return OK;
-	h = frames_alloc(CHUNK_ORDER);
+	h = gmem_frame_alloc();
 	if (!h.a)
 		return ERR_NOMEM;
 	if (data)
@@ -270,6 +299,10 @@ static int try_ready(struct vm *vm, uint64_t chunk, bool write)
 		if (m->pending && bitmap_test(m->pending, chunk)) {
 			if (bitmap_test(m->lost, chunk))
 				return ERR_CORRUPT;
+			if (m->starved == chunk) {
+				m->starved = NO_CHUNK;
+				return ERR_NOMEM;
+			}
 			m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
 			return ERR_BUSY;
 		}
@@ -386,6 +419,16 @@ void gmem_lose(struct vm *vm, gpa_t addr, const char *why)
 		bitmap_set(m->lost, chunk);
 		str_copy(m->lost_reason, sizeof(m->lost_reason), why);
 	}
+	mutex_unlock(&m->lock);
+	gmem_changed(m);
+}
+
+void gmem_starve(struct vm *vm, gpa_t addr)
+{
+	struct gmem *m = vm->gmem;
+
+	mutex_lock(&m->lock);
+	m->starved = gmem_chunk(m, addr.a);
 	mutex_unlock(&m->lock);
 	gmem_changed(m);
 }

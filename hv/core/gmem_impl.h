@@ -47,6 +47,7 @@ struct gmem {
 	/* the source */
 	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
 	uint64_t *lost;
+	uint64_t starved; /* the chunk that there was no memory for last, or NO_CHUNK */
 	const struct gmem_source *source;
 	char lost_reason[120];
 	/* who waits for a piece or a slot */

@@ -3,15 +3,6 @@
 #include <string.h>
 #include "hv/core/gmem_impl.h"
 
-void gmem_unpromise(struct vm *vm)
-{
-	struct gmem *m = vm->gmem;
-
-	mutex_lock(&m->lock);
-	gmem_account_promise(m, false);
-	mutex_unlock(&m->lock);
-}
-
 int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame)
 {
 	struct gmem *m = vm->gmem;
@@ -52,7 +43,7 @@ int gmem_unshare(struct vm *vm, uint64_t chunk)
 
 	if (!m->shared || !bitmap_test(m->shared, chunk))
 		return OK;
-	h = frames_alloc(CHUNK_ORDER);
+	h = gmem_frame_alloc();
 	if (!h.a)
 		return ERR_NOMEM;
 	memcpy(phys_to_virt(h), old, GMEM_CHUNK);

@@ -100,6 +100,8 @@ int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame) MUST_CHECK;
 void gmem_unpromise(struct vm *vm);
 /* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
 void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
+/* There is no host memory for the piece at addr now: the machine that waits for it is paused. */
+void gmem_starve(struct vm *vm, gpa_t addr);
 /* The first piece at or behind *addr that is neither supplied nor lost; false if there is none. */
 bool gmem_missing(struct vm *vm, gpa_t *addr);
 /* True if a piece was lost. */

@@ -315,8 +315,11 @@ static int start_locked(struct vm *vm, struct errmsg *e)
 
 	if (vm->run_state != VM_STOPPED && vm->run_state != VM_FROZEN)
 		return wrong_state(vm, e);
-	vclock_set(vm, 0);
-	err = power_on(vm, e);
+	err = gmem_promise(vm, e); /* a frozen one has given it back */
+	if (!err) {
+		vclock_set(vm, 0);
+		err = power_on(vm, e);
+	}
 	if (err)
 		return err_prefix(e, err, "vm '%s'", vm->config.name);
 	vm->disposition = DISP_NONE;
@@ -428,6 +431,9 @@ int vm_poweroff(struct vm *vm, struct errmsg *e)
 void vm_freeze(struct vm *vm)
 {
 	stop_locked(vm, VM_FROZEN, DISP_SAVED);
+	vm_mark_free(vm);
+	gmem_reset(vm);
+	gmem_unpromise(vm);
 }
 
 /* --- the manager: what guests ask of their own machine ------------------------------- */

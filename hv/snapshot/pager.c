@@ -65,28 +65,13 @@ static bool stopped(struct pager *p)
 
 /* --- pieces ------------------------------------------------------------------------------ */
 
-/* There may be host memory later: the guest waits until then. */
-static void wait_for_memory(struct pager *p, gpa_t addr)
-{
-	vm_hold(p->vm, DISP_NO_MEMORY,
-	    "no host memory for RAM at 0x%llx; resume when there is some",
-	    (unsigned long long)addr.a);
-	thread_sleep(100000000);
-}
-
-static void supply(struct pager *p, gpa_t addr, const void *data)
-{
-	while (gmem_supply(p->vm, addr, data) != OK && !stopped(p))
-		wait_for_memory(p, addr);
-}
-
 static void lose(struct pager *p, gpa_t addr, const char *why)
 {
 	log_error("vm '%s': %s", p->vm->config.name, why);
 	gmem_lose(p->vm, addr, why);
 }
 
-/* A clone's piece: the image's frame. ERR_NOMEM: try again. */
+/* A clone's piece: the image's frame. */
 static int share(struct pager *p, gpa_t addr, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
@@ -100,44 +85,38 @@ static int share(struct pager *p, gpa_t addr, struct errmsg *e)
 	return frame.a ? gmem_supply_shared(p->vm, addr, frame) : gmem_supply(p->vm, addr, NULL);
 }
 
-static void fetch_shared(struct pager *p, gpa_t addr)
+static int read_own(struct pager *p, gpa_t addr, struct errmsg *e)
 {
-	struct errmsg e;
-	int err;
-
-	while ((err = share(p, addr, &e)) == ERR_NOMEM && !stopped(p))
-		wait_for_memory(p, addr);
-	if (err && err != ERR_NOMEM)
-		lose(p, addr, e.text);
-}
-
-static void fetch_own(struct pager *p, gpa_t addr)
-{
-	struct errmsg e;
-	struct store *s = engine_lock(&e);
-	int err = s ? snap_ram_read(p->snap, addr, p->buf, &e) : ERR_NOENT;
+	struct store *s = engine_lock(e);
+	int err = s ? snap_ram_read(p->snap, addr, p->buf, e) : ERR_NOENT;
 
 	if (s)
 		engine_unlock();
 	if (err)
-		lose(p, addr, e.text);
-	else
-		supply(p, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
+		return err;
+	return gmem_supply(p->vm, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
 }
 
-/* One piece, wherever it is. A bad one stops the guest when it is touched, not the machine. */
-static void fetch(struct pager *p, gpa_t addr)
+/*
+ * One piece, wherever it is. A bad one stops the guest when it is touched, not the machine.
+ * ERR_NOMEM: there may be host memory later.
+ */
+static int fetch(struct pager *p, gpa_t addr)
 {
-	if (p->image)
-		fetch_shared(p, addr);
-	else
-		fetch_own(p, addr);
+	struct errmsg e;
+	int err = p->image ? share(p, addr, &e) : read_own(p, addr, &e);
+
+	if (err && err != ERR_NOMEM)
+		lose(p, addr, e.text);
+	return err == ERR_NOMEM ? err : OK;
 }
 
+/* Zeros need no host memory before somebody touches them: this cannot fail. */
 static void supply_zeros(struct pager *p, uint64_t end)
 {
 	while (p->cursor.a < end && gmem_missing(p->vm, &p->cursor) && p->cursor.a < end) {
-		supply(p, p->cursor, NULL);
+		if (gmem_supply(p->vm, p->cursor, NULL))
+			return;
 		p->cursor.a += GMEM_CHUNK;
 	}
 	p->cursor.a = MAX(p->cursor.a, end);
@@ -145,33 +124,37 @@ static void supply_zeros(struct pager *p, uint64_t end)
 
 /*
  * The next piece in the order in which the snapshot has them, read ahead; what lies before it is
- * zero. False: all was seen, or that order cannot be had, and the rest is fetched one by one.
+ * zero. ERR_NOENT: that was all. Any other error: the rest has to be fetched one by one.
  */
-static bool next_in_order(struct pager *p)
+static int next_in_order(struct pager *p)
 {
 	struct errmsg e;
 	struct store *s = engine_lock(&e);
 	uint32_t len = 0;
-	gpa_t addr;
+	gpa_t addr, chunk;
 	int err = s ? snap_ram_next(p->snap, &addr, p->buf, &len, &e) : ERR_IO;
 
 	if (s)
 		engine_unlock();
-	if (err == ERR_NOENT) {
+	if (err == ERR_NOENT)
 		supply_zeros(p, UINT64_MAX);
-		return false;
-	}
-	if (err) {
+	else if (err)
 		log_error("vm '%s': %s", p->vm->config.name, e.text);
-		return false;
-	}
-	supply_zeros(p, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK));
-	if (len == GMEM_CHUNK)
-		supply(p, addr, p->buf);
+	if (err)
+		return err;
+	chunk = gpa(ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK));
+	supply_zeros(p, chunk.a);
+	p->cursor.a = MAX(p->cursor.a, chunk.a + GMEM_CHUNK);
+	return len == GMEM_CHUNK ? gmem_supply(p->vm, addr, p->buf) : fetch(p, chunk);
+}
+
+/* The next piece that is missing; without host memory for it, later. */
+static void fetch_next(struct pager *p)
+{
+	if (fetch(p, p->cursor) == OK)
+		p->cursor.a += GMEM_CHUNK;
 	else
-		fetch(p, gpa(ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK)));
-	p->cursor.a = MAX(p->cursor.a, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK) + GMEM_CHUNK);
-	return true;
+		thread_sleep(10000000);
 }
 
 /* False: nothing is missing any more, but what is lost. */
@@ -180,19 +163,21 @@ static bool step(struct pager *p)
 	gpa_t addr;
 
 	if (take_wanted(p, &addr)) {
-		fetch(p, addr);
+		if (fetch(p, addr) == ERR_NOMEM)
+			gmem_starve(p->vm, addr);
 		return true;
 	}
 	if (p->in_order) {
-		p->in_order = next_in_order(p);
-		if (!p->in_order && p->cursor.a != UINT64_MAX)
+		int err = next_in_order(p);
+
+		p->in_order = err == OK;
+		if (err && err != ERR_NOENT)
 			p->cursor.a = 0; /* once more, piece by piece */
 		return true;
 	}
-	if (p->cursor.a == UINT64_MAX || !gmem_missing(p->vm, &p->cursor))
+	if (!gmem_missing(p->vm, &p->cursor))
 		return false;
-	fetch(p, p->cursor);
-	p->cursor.a += GMEM_CHUNK;
+	fetch_next(p);
 	return true;
 }
 

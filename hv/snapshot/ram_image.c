@@ -2,6 +2,7 @@
 /* Frames of a snapshot's memory, by address. */
 #include "hv/snapshot/ram_image.h"
 
+#include "hv/core/gmem.h"
 #include "hv/core/memmap.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/compress.h"
@@ -67,7 +68,7 @@ static uint64_t *entry(struct ram_image *m, uint64_t addr)
 
 static int read_piece(struct ram_image *m, gpa_t addr, uint64_t *to, struct errmsg *e)
 {
-	hpa_t h = frames_alloc(IMAGE_ORDER);
+	hpa_t h = gmem_frame_alloc();
 	int err;
 
 	if (!h.a)

@@ -20,7 +20,7 @@
 /* A save under way. */
 struct save {
 	struct vm *vm;
-	unsigned flags;
+	unsigned flags, slots;
 	engine_progress progress;
 	void *ctx;
 	bool still; /* the guest stands still until all is written */
@@ -34,9 +34,6 @@ struct save {
 	unsigned ndisks;
 	uint64_t raised; /* engine_epochs_raised() when the disks were looked up */
 };
-
-/* Copies of 64 KiB that may wait for the disk. */
-enum { SAVE_SLOTS = 64 };
 
 static bool is_zero(const uint64_t *p, uint64_t bytes)
 {
@@ -73,13 +70,17 @@ static uint64_t nonzero_bytes(struct vm *vm)
 static int check_space(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const uint64_t tree = 4 * MIB;
-	struct vm *vm = sv->vm;
+	uint64_t bytes = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
+	/* a piece that has changed may be changed in every other page */
+	unsigned runs = sv->full ? 1 : GMEM_CHUNK_PAGES / 2;
 
-	if (!sv->full)
-		return store_can_hold(s, gmem_save_size(vm) + tree, e);
-	if (store_can_hold(s, vm->config.memory + tree, e) == OK)
+	if (store_can_hold_pieces(
+		s, bytes + tree, (bytes + tree) / GMEM_CHUNK * runs, false, e) == OK)
 		return OK;
-	return store_can_hold(s, nonzero_bytes(vm) + tree, e);
+	if (!sv->full)
+		return ERR_NOSPACE;
+	bytes = nonzero_bytes(sv->vm) + tree;
+	return store_can_hold_pieces(s, bytes, bytes / GMEM_CHUNK, false, e);
 }
 
 /* The snapshot that the machine's memory is watched against, if it is still there. */
@@ -196,7 +197,7 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 		return ERR_NOENT;
 	err = begin_in_store(sv, s, name, e);
 	if (!err) {
-		err = gmem_save_begin(sv->vm, sv->full, SAVE_SLOTS, e);
+		err = gmem_save_begin(sv->vm, sv->full, sv->slots, e);
 		if (err)
 			snap_writer_abort(sv->writer);
 	}
@@ -462,11 +463,13 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	return err;
 }
 
-int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress progress,
-    void *ctx, struct save_result *out, struct errmsg *e)
+int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
+    engine_progress progress, void *ctx, struct save_result *out, struct errmsg *e)
 {
 	struct save sv = {.vm = vm, .flags = flags, .progress = progress, .ctx = ctx};
 	int err;
+
+	sv.slots = slots ? MIN(slots, (unsigned)GMEM_SLOTS_MAX) : SAVE_SLOTS_DEFAULT;
 
 	*out = (struct save_result){.bytes = 0};
 	mutex_lock(&vm->lock);

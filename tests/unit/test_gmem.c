@@ -448,6 +448,7 @@ static void promises_no_more_than_there_is(void **state)
 
 	new_vm(*state);
 	gmem_destroy(vm);
+	all -= RESERVE * PAGE_SIZE;
 	assert_int_equal(gmem_create(vm, all + MIB, &e), ERR_NOMEM);
 	assert_null(vm->gmem);
 	assert_int_equal(gmem_create(vm, all, &e), OK);
@@ -522,7 +523,7 @@ static void rewinds_what_was_written(void **state)
 /* --- a source ------------------------------------------------------------------------------ */
 
 static uint64_t wanted = UINT64_MAX;
-static bool loses;
+static bool loses, starves;
 
 static void want(void *ctx, gpa_t addr)
 {
@@ -555,7 +556,9 @@ static void pager(struct waitq *q)
 {
 	(void)q;
 	assert_int_not_equal(wanted, UINT64_MAX);
-	if (loses)
+	if (starves)
+		gmem_starve(vm, gpa(wanted));
+	else if (loses)
 		gmem_lose(vm, gpa(wanted), "checksum wrong");
 	else
 		supply(wanted);
@@ -584,6 +587,13 @@ static void fetches_what_is_touched(void **state)
 	gmem_stat(vm, &backed, &promised);
 	assert_int_equal(backed, 3 * GMEM_CHUNK);
 
+	starves = true; /* paused, not stuck: the next try is another matter */
+	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), ERR_RETRY);
+	starves = false;
+	assert_int_equal(fake_of(vm)->holds, 1);
+	assert_int_equal(fake_of(vm)->fail_disposition, DISP_NO_MEMORY);
+	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), OK);
+	assert_int_equal(b, 8);
 	loses = true;
 	assert_int_equal(gmem_read(vm, gpa(9 * GMEM_CHUNK), &b, 1), ERR_RETRY);
 	loses = false;
