@@ -74,8 +74,8 @@ static int check_space(struct save *sv, struct store *s, struct errmsg *e)
 	/* a piece that has changed may be changed in every other page */
 	unsigned runs = sv->full ? 1 : GMEM_CHUNK_PAGES / 2;
 
-	if (store_can_hold_pieces(
-		s, bytes + tree, (bytes + tree) / GMEM_CHUNK * runs, false, e) == OK)
+	if (store_can_hold_pieces(s, bytes + tree, (bytes + tree) / GMEM_CHUNK * runs, false, e) ==
+	    OK)
 		return OK;
 	if (!sv->full)
 		return ERR_NOSPACE;
