@@ -7,8 +7,10 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/ram_image.h"
+#include "hv/snapshot/vdisk.h"
 #include "hv/snapshot/vm_tree.h"
 
 struct clone {
@@ -18,6 +20,11 @@ struct clone {
 	void *fdt; /* the state tree, once for all */
 	size_t size;
 	struct ram_image *image;
+	struct snap_disk disks[SNAP_DISKS_MAX];
+	/* of the machine that is being made */
+	const char *name;
+	char made[SNAP_DISKS_MAX][VDISK_NAME_MAX + 1]; /* disks that are its own */
+	unsigned nmade;
 };
 
 /* "web-3", or "web" if it is to be the only one. */
@@ -41,6 +48,15 @@ static int check_names(const struct clone *c, struct errmsg *e)
 	return OK;
 }
 
+static int read_disks(struct clone *c, struct snap *sn, struct errmsg *e)
+{
+	int err = OK;
+
+	for (unsigned i = 0; !err && i < c->info.ndisks; i++)
+		err = snap_disk(sn, i, &c->disks[i], e);
+	return err;
+}
+
 /* State and image, under the store's lock. */
 static int open_image(struct clone *c, struct errmsg *e)
 {
@@ -54,6 +70,8 @@ static int open_image(struct clone *c, struct errmsg *e)
 	if (!err) {
 		c->info = *snap_info(sn);
 		err = snap_state(sn, &c->fdt, &c->size, e);
+		if (!err)
+			err = read_disks(c, sn, e);
 		if (err)
 			snap_close(sn);
 		else
@@ -77,18 +95,76 @@ static void close_image(struct clone *c)
 	engine_release();
 }
 
-/* Two machines cannot write one disk. */
-static int check_disks(const struct vm *vm, struct errmsg *e)
-{
-	for (uint32_t i = 0; i < vm->config.ndevs; i++) {
-		const struct config_dev *d = &vm->config.devs[i];
+/* --- disks ------------------------------------------------------------------------------ */
 
-		if (d->kind == CONFIG_VIRTIO_BLK && !d->read_only)
-			return err_set(e, ERR_UNSUPPORTED,
-			    "device %s: '%s' would be written by all clones", d->name, d->backend);
-	}
+static const struct snap_disk *recorded(const struct clone *c, const char *name)
+{
+	for (unsigned i = 0; i < c->info.ndisks; i++)
+		if (c->disks[i].overlay && strcmp(c->disks[i].name, name) == 0)
+			return &c->disks[i];
+	return NULL;
+}
+
+/* A disk of its own, "data.web-3", with the content that the snapshot has of "data". */
+static int clone_disk(struct clone *c, struct config_dev *d, struct errmsg *e)
+{
+	static const char prefix[] = CONFIG_STORE_PREFIX;
+	const char *name = d->backend + sizeof(prefix) - 1;
+	const struct snap_disk *rec;
+	char own[2 * VDISK_NAME_MAX];
+	struct store *s;
+	int err;
+
+	rec = strncmp(d->backend, prefix, sizeof(prefix) - 1) == 0 ? recorded(c, name) : NULL;
+	if (!rec)
+		return err_set(e, ERR_UNSUPPORTED, "device %s: '%s' would be written by all clones",
+		    d->name, d->backend);
+	str_format(own, sizeof(own), "%s.%s", name, c->name);
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
+	err = vdisk_name_check(own, e);
+	if (!err)
+		err = overlay_blk_clone(s, rec, own, e);
+	engine_unlock();
+	if (err)
+		return err_prefix(e, err, "device %s: disk '%s'", d->name, own);
+	str_copy(c->made[c->nmade++], VDISK_NAME_MAX + 1, own);
+	str_format(d->backend, sizeof(d->backend), "%s%s", prefix, own);
 	return OK;
 }
+
+/* For vm_tree_check(). */
+static int give_disks(struct vm_config *config, void *ctx, struct errmsg *e)
+{
+	struct clone *c = ctx;
+	int err = OK;
+
+	for (uint32_t i = 0; !err && i < config->ndevs; i++)
+		if (config->devs[i].kind == CONFIG_VIRTIO_BLK && !config->devs[i].read_only)
+			err = clone_disk(c, &config->devs[i], e);
+	return err;
+}
+
+/* Of a machine that came to nothing. */
+static void take_back_disks(struct clone *c)
+{
+	struct errmsg e;
+	struct store *s = c->nmade ? engine_lock(&e) : NULL;
+
+	for (unsigned i = 0; s && i < c->nmade; i++) {
+		struct blk_dev *d = NULL;
+
+		if (overlay_blk_open(s, c->made[i], &d, &e) == OK)
+			overlay_blk_forget(d);
+		if (vdisk_delete(s, c->made[i], &e))
+			log_error("disk '%s': %s", c->made[i], e.text);
+	}
+	if (s)
+		engine_unlock();
+}
+
+/* --- one machine ------------------------------------------------------------------------ */
 
 static int start_pager(struct clone *c, struct vm *vm, struct errmsg *e)
 {
@@ -102,23 +178,27 @@ static int start_pager(struct clone *c, struct vm *vm, struct errmsg *e)
 
 static int make_one(struct clone *c, const char *name, struct errmsg *e)
 {
+	struct vm_tree_as as = {.name = name, .change = give_disks, .ctx = c};
 	struct vm_restore tree;
 	struct vm *vm;
-	int err = vm_tree_check(c->fdt, c->size, name, &tree, e);
+	int err;
 
-	if (err)
-		return err;
-	vm = tree.vm;
-	gmem_unpromise(vm);
-	err = check_disks(vm, e);
-	if (!err)
-		err = virtio_blk_claim(vm, NULL, e);
-	if (!err)
-		err = start_pager(c, vm, e);
+	c->name = name;
+	c->nmade = 0;
+	err = vm_tree_check(c->fdt, c->size, &as, &tree, e);
+	if (!err) {
+		gmem_unpromise(tree.vm);
+		err = virtio_blk_claim(tree.vm, NULL, e);
+		if (!err)
+			err = start_pager(c, tree.vm, e);
+		if (err)
+			vm_tree_done(&tree, false);
+	}
 	if (err) {
-		vm_tree_done(&tree, false);
+		take_back_disks(c);
 		return err;
 	}
+	vm = tree.vm;
 	memcpy(vm->base_id, c->info.id, sizeof(vm->base_id));
 	str_copy(vm->base_name, sizeof(vm->base_name), c->info.name);
 	vm_tree_load(&tree);
@@ -130,10 +210,11 @@ static int make_one(struct clone *c, const char *name, struct errmsg *e)
 int engine_clone(const char *snapshot, const char *as, unsigned count, unsigned flags,
     unsigned *made, struct errmsg *e)
 {
-	struct clone c = {.snapshot = snapshot, .as = as, .count = count, .flags = flags};
+	static struct clone c; /* large; one command at a time */
 	int err = snap_name_check(snapshot, e);
 	char name[2 * VM_NAME_MAX];
 
+	c = (struct clone){.snapshot = snapshot, .as = as, .count = count, .flags = flags};
 	*made = 0;
 	if (!err)
 		err = check_names(&c, e);

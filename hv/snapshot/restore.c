@@ -193,7 +193,7 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 	if (!err)
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
-		err = vm_tree_check(fdt, size, as, &r->tree, e);
+		err = vm_tree_check(fdt, size, &(struct vm_tree_as){.name = as}, &r->tree, e);
 	heap_free(fdt);
 	if (err)
 		return err;

@@ -269,8 +269,8 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
-static int build(
-    const void *fdt, size_t size, const char *name_as, struct vm_restore *r, struct errmsg *e)
+static int build(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *r,
+    struct errmsg *e)
 {
 	struct vm_config *config = heap_zalloc(sizeof(*config));
 	struct cpu_model *model = heap_zalloc(sizeof(*model));
@@ -286,19 +286,20 @@ static int build(
 		err = find(fdt, "/cpu-model", &n, e);
 	if (!err)
 		err = cpu_model_load(model, &n, e);
-	if (!err) {
-		err = name_as ? vm_config_rename(config, name_as, e) : OK;
-		if (!err)
-			err = vm_build(config, model, &r->vm, e);
-	}
+	if (!err && as->name)
+		err = vm_config_rename(config, as->name, e);
+	if (!err && as->change)
+		err = as->change(config, as->ctx, e);
+	if (!err)
+		err = vm_build(config, model, &r->vm, e);
 out:
 	heap_free(config);
 	heap_free(model);
 	return err;
 }
 
-int vm_tree_check(
-    const void *fdt, size_t size, const char *name_as, struct vm_restore *r, struct errmsg *e)
+int vm_tree_check(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *r,
+    struct errmsg *e)
 {
 	int err = check_top(fdt, e);
 
@@ -306,7 +307,7 @@ int vm_tree_check(
 	if (!err)
 		err = check_clock(r, fdt, e);
 	if (!err)
-		err = build(fdt, size, name_as, r, e);
+		err = build(fdt, size, as, r, e);
 	if (!err)
 		err = check_vcpus(r, fdt, e);
 	if (!err)

@@ -25,13 +25,21 @@ struct vm_restore {
 	uint64_t advance; /* by how much VM time jumps, ns */
 };
 
+/* How the machine that is built differs from the one that was saved. */
+struct vm_tree_as {
+	const char *name; /* NULL: the same */
+	/* Changes the rest of its configuration before it is built; NULL: nothing. */
+	int (*change)(struct vm_config *c, void *ctx, struct errmsg *e);
+	void *ctx;
+};
+
 /*
  * Check (I6): of a tree as snap_state() gives it, whose structure is checked
- * already, the configuration (the machine is renamed to name_as if not NULL), what the CPU model
- * needs of this host, every record. Builds the machine, stopped and parked, with empty RAM and
- * reserved memory. On failure nothing is left behind, and the message names the record.
+ * already, the configuration, what the CPU model needs of this host, every record.
+ * Builds the machine, stopped and parked, with empty RAM and promised memory.
+ * On failure nothing is left behind, and the message names the record.
  */
-int vm_tree_check(const void *fdt, size_t size, const char *name_as, struct vm_restore *out,
+int vm_tree_check(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *out,
     struct errmsg *e) MUST_CHECK;
 /* Load: puts the checked state in place; cannot fail. The machine is then paused. */
 void vm_tree_load(struct vm_restore *r);

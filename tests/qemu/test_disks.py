@@ -208,3 +208,40 @@ def test_store_disk_live(ctx):
         check(m.shell("tail -n 1 /mnt/seq") == last, "the disk changed over a power cycle")
         m.detach()
         m.poweroff()
+
+
+@needs("disk")
+def test_store_disk_clones(ctx):
+    """Each clone goes on with a disk of its own, as it was; none sees what another writes."""
+    count = 4 if ctx.platform.slow == 1 else 2
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        blob = fill(m, "blob", 8)
+        m.detach()
+        m.ok("snapshot save debian golden --poweroff", 300)
+        check(m.ok(f"vm clone golden c --count={count}", 120)["made"] == count, "too few")
+        names = [d["name"] for d in m.ok("disk list")["disks"]]
+        check(sorted(names) == sorted(["web"] + [f"web.c-{n + 1}" for n in range(count)]), names)
+        for n in range(count):
+            m.attach(f"c-{n + 1}")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            check(sum_from_disk(m, "blob") == blob, f"clone {n + 1} has another file")
+            m.shell(f"echo {n + 1} > /mnt/mine; sync", 60)
+            m.detach()
+        for n in range(count):
+            m.attach(f"c-{n + 1}")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            check(sum_from_disk(m, "mine") and m.shell("cat /mnt/mine") == str(n + 1),
+                  f"clone {n + 1} has another's file")
+            m.detach()
+        m.fails("vm clone golden c --count=2", "vm 'c-1' exists already")
+        m.ok("vm destroy c-1 --yes")
+        m.fails("vm clone golden c-1", "disk 'web.c-1'")  # it outlives the machine, as disks do
+        m.ok("disk delete web.c-1 --yes")
+        m.ok("vm clone golden c-1", 60)
+        m.poweroff()
+    store_is_sound(image)
