@@ -14,7 +14,10 @@ struct vm_mark {
 	void **devices; /* in the order of vm->devices */
 	unsigned ndevices;
 	uint64_t vm_time;
+	void *disks; /* vm_mark_disks's, NULL: it writes none */
 };
+
+const struct vm_mark_disks *vm_mark_disks;
 
 static unsigned count_devices(const struct vm *vm)
 {
@@ -36,6 +39,8 @@ void vm_mark_free(struct vm *vm)
 		heap_free(k->vcpus[i]);
 	for (unsigned i = 0; k->devices && i < k->ndevices; i++)
 		heap_free(k->devices[i]);
+	if (k->disks)
+		vm_mark_disks->drop(k->disks);
 	heap_free(k->vcpus);
 	heap_free(k->devices);
 	heap_free(k);
@@ -114,17 +119,30 @@ static void copy_back(struct vm *vm)
 }
 
 /* What is on a disk stays there: a memory that does not know of it must not be put over it. */
-static int check_disks(const struct vm *vm, struct errmsg *e)
+static int mark_disks(struct vm *vm, struct errmsg *e)
 {
 	for (uint32_t i = 0; i < vm->config.ndevs; i++) {
 		const struct config_dev *d = &vm->config.devs[i];
 
-		if (d->kind == CONFIG_VIRTIO_BLK && !d->read_only)
-			return err_set(e, ERR_UNSUPPORTED,
-			    "device %s: writes '%s', which could not be taken back", d->name,
-			    d->backend);
+		if (d->kind != CONFIG_VIRTIO_BLK || d->read_only)
+			continue;
+		if (vm_mark_disks)
+			return vm_mark_disks->mark(vm, &vm->mark->disks, e);
+		return err_set(e, ERR_UNSUPPORTED, "device %s: writes a disk", d->name);
 	}
 	return OK;
+}
+
+/* The machine is quiesced. */
+static int mark_all(struct vm *vm, struct errmsg *e)
+{
+	int err = mark_disks(vm, e);
+
+	if (!err && gmem_mark(vm))
+		err = err_set(e, ERR_NOMEM, "no memory for a mark");
+	if (!err)
+		copy_out(vm);
+	return err;
 }
 
 static int mark_locked(struct vm *vm, struct errmsg *e)
@@ -134,25 +152,19 @@ static int mark_locked(struct vm *vm, struct errmsg *e)
 
 	if (!running && vm->run_state != VM_PAUSED)
 		return err_set(e, ERR_STATE, "is %s", vm_state_text(vm->run_state));
-	err = check_disks(vm, e);
-	if (err)
-		return err;
 	vm_mark_free(vm);
 	gmem_unmark(vm);
-	err = make(vm);
+	err = make(vm) ? err_set(e, ERR_NOMEM, "no memory for a mark") : OK;
 	if (!err) {
 		if (running)
 			vm_quiesce(vm);
-		err = gmem_mark(vm);
-		if (!err)
-			copy_out(vm);
+		err = mark_all(vm, e);
 		if (running)
 			vm_unquiesce(vm);
 	}
-	if (!err)
-		return OK;
-	vm_mark_free(vm);
-	return err_set(e, err, "no memory for a mark");
+	if (err)
+		vm_mark_free(vm);
+	return err;
 }
 
 int vm_mark(struct vm *vm, struct errmsg *e)
@@ -167,13 +179,21 @@ int vm_mark(struct vm *vm, struct errmsg *e)
 
 static int rewind_locked(struct vm *vm, struct rewind_result *out, struct errmsg *e)
 {
+	bool ran = vm->run_state == VM_RUNNING, stays = vm->run_state == VM_PAUSED;
 	uint64_t began = time_now();
-	bool stays = vm->run_state == VM_PAUSED;
+	int err = OK;
 
 	if (!vm->mark || !gmem_marked(vm))
 		return err_set(e, ERR_STATE, "has no mark");
-	if (vm->run_state == VM_RUNNING)
+	if (ran)
 		vm_quiesce(vm);
+	if (vm->mark->disks)
+		err = vm_mark_disks->rewind(vm, vm->mark->disks, e);
+	if (err) {
+		if (ran)
+			vm_unquiesce(vm);
+		return err;
+	}
 	out->pages = gmem_rewind(vm);
 	copy_back(vm);
 	vm_forget_action(vm);

@@ -8,6 +8,19 @@
 
 #include "hv/core/vm.h"
 
+/* What a mark has to do with disks that the machine writes. The machine is quiesced, its requests
+ * are finished. */
+struct vm_mark_disks {
+	/* *state is the mark's until drop(). ERR_UNSUPPORTED: one of them could not be taken back.
+	 */
+	int (*mark)(struct vm *vm, void **state, struct errmsg *e);
+	/* All or none of them is as it was at the mark; as often as wanted. */
+	int (*rewind)(struct vm *vm, void *state, struct errmsg *e);
+	void (*drop)(void *state);
+};
+/* Set once at start; NULL: a machine that writes a disk cannot be marked. */
+extern const struct vm_mark_disks *vm_mark_disks;
+
 /*
  * Marks a running or paused machine as it is now; an earlier mark is gone. ERR_STATE,
  * ERR_UNSUPPORTED (a disk that it writes could not be taken back), ERR_NOMEM: then there is none.

@@ -10,6 +10,7 @@
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/mark_disks.h"
 #include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/store_blk.h"
 
@@ -181,6 +182,7 @@ void engine_init(void)
 		    GUID_STORE_TEXT);
 	else if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
+	mark_disks_init();
 	virtio_blk_before_first_write = first_write;
 	overlay_blk_init();
 }

@@ -245,3 +245,35 @@ def test_store_disk_clones(ctx):
         m.ok("vm clone golden c-1", 60)
         m.poweroff()
     store_is_sound(image)
+
+
+@needs("disk")
+def test_store_disk_rewind(ctx):
+    """Thrown back to its mark, a guest finds its disk as it was then, as often as it is done."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        blob = fill(m, "blob", 4)
+        m.shell("echo marked > /mnt/state; sync")
+        m.detach()
+        m.ok("vm mark debian", 60)
+        for n in range(3):
+            m.attach("debian")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            check(m.shell("cat /mnt/state") == "marked", f"round {n}: it is not as it was")
+            m.shell(f"rm /mnt/blob; echo {n} > /mnt/state; sync; echo {n} > /mnt/state{n}")
+            m.detach()
+            check(m.ok("vm rewind debian", 60)["pages"] > 0, "nothing was put back")
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        check(sum_from_disk(m, "blob") == blob, "the file is not as it was")
+        check(m.shell("ls /mnt/state*") == "/mnt/state", "something of later is there")
+        m.shell("echo after > /mnt/state; sync")
+        check(m.shell("dmesg | grep -iE 'EXT4-fs error|I/O error'") == "", "the kernel complains")
+        m.detach()
+        m.ok("vm unmark debian")
+        m.poweroff()
+    store_is_sound(image)
