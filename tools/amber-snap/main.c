@@ -21,7 +21,7 @@ struct command {
 	const char *usage, *help;
 };
 
-/* --- delete, flatten, format --------------------------------------------------------- */
+/* --- delete, flatten, format, grow --------------------------------------------------- */
 
 static int run_delete(struct call *c)
 {
@@ -52,6 +52,28 @@ static int run_format(struct call *c)
 	if (!err)
 		err = store_format(&c->image.io, uuid, &c->e);
 	return err ? err : call_done(c, "%s: formatted", c->image_path);
+}
+
+static int run_grow(struct call *c)
+{
+	struct store_stat st;
+	uint64_t added;
+	int err = store_grow(c->store, &added, &c->e);
+
+	if (err)
+		return err;
+	store_stat(c->store, &st);
+	if (c->json)
+		printf("{\"ok\":true,\"added_bytes\":%llu,\"store_bytes\":%llu}\n",
+		    (unsigned long long)(added * STORE_BLOCK),
+		    (unsigned long long)(st.nblocks * STORE_BLOCK));
+	else if (added)
+		printf("%s: %llu KiB more, %llu MiB now\n", c->image_path,
+		    (unsigned long long)(added * STORE_BLOCK / KIB),
+		    (unsigned long long)(st.nblocks * STORE_BLOCK / MIB));
+	else
+		printf("%s: the store has all of its room already\n", c->image_path);
+	return OK;
 }
 
 /* --- core ---------------------------------------------------------------------------- */
@@ -145,6 +167,8 @@ static const struct command commands[] = {
     {"flatten", 1, 1, IMAGE_WRITE, run_flatten, "NAME",
 	"makes a snapshot independent of those it is based on"},
     {"check", 0, 0, IMAGE_READ, run_check, "", "checks all records and reference counts"},
+    {"grow", 0, 0, IMAGE_WRITE, run_grow, "",
+	"lets the store take all of a partition or file that was made larger"},
     {"format", 0, 0, IMAGE_WRITE, run_format, "[--yes] [--bare]",
 	"makes an empty store; --bare: in a file without partitions"},
 };
