@@ -4,6 +4,7 @@
 #include "hv/arch/x86/power.h"
 #include "hv/arch/x86/tsc.h"
 #include "hv/console/table.h"
+#include "hv/core/gmem.h"
 #include "hv/core/thread.h"
 #include "hv/core/vm.h"
 #include "hv/drv/uart.h"
@@ -14,7 +15,6 @@
 
 struct guest_sum {
 	unsigned count, running;
-	uint64_t memory; /* bytes */
 };
 
 static void add_guest(struct vm *vm, void *arg)
@@ -23,7 +23,6 @@ static void add_guest(struct vm *vm, void *arg)
 
 	s->count++;
 	s->running += vm->run_state == VM_RUNNING || vm->run_state == VM_PAUSED;
-	s->memory += vm->config.memory;
 }
 
 static struct guest_sum guests(void)
@@ -130,12 +129,15 @@ static void memory_row(struct console_call *c, const char *key, const char *what
 static int memory_run(struct console_call *c)
 {
 	uint64_t total = frames_total() * PAGE_SIZE, free = frames_free_count() * PAGE_SIZE;
+	uint64_t backed, promised;
 
+	gmem_totals(&backed, &promised);
 	memory_row(c, "total_bytes", "memory", total);
 	memory_row(c, "free_bytes", "free", free);
 	memory_row(c, "used_bytes", "in use", total - free);
 	memory_row(c, "heap_bytes", "  in the heap", heap_used());
-	memory_row(c, "promised_bytes", "promised to guests", guests().memory);
+	memory_row(c, "backed_bytes", "  in guests' RAM", backed);
+	memory_row(c, "promised_bytes", "promised to guests yet", promised);
 	return OK;
 }
 

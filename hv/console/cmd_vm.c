@@ -2,6 +2,7 @@
 /* The commands 'vm ...' (vm console is in cmd_attach.c). */
 #include "hv/console/complete.h"
 #include "hv/console/table.h"
+#include "hv/core/gmem.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 #include "hv/snapshot/engine.h"
@@ -269,6 +270,18 @@ static void stats_vcpu(struct console_call *c, const struct vcpu *v)
 	json_close(j);
 }
 
+static void stats_memory(struct console_call *c, struct vm *vm)
+{
+	char has[24], may[24];
+	uint64_t backed, promised;
+
+	gmem_stat(vm, &backed, &promised);
+	call_print(c, "memory: %s of the host's in use, %s more promised\n",
+	    size_text(backed, has, sizeof(has)), size_text(promised, may, sizeof(may)));
+	json_number(call_json(c), "backed_bytes", backed);
+	json_number(call_json(c), "promised_bytes", promised);
+}
+
 static int stats_run(struct console_call *c)
 {
 	struct vm *vm = find(c);
@@ -286,12 +299,13 @@ static int stats_run(struct console_call *c)
 	json_number(j, "unhandled_io", vm->stat_unhandled_io);
 	json_number(j, "unhandled_msr", vm->stat_unhandled_msr);
 	json_number(j, "unhandled_insn", vm->stat_unhandled_insn);
+	stats_memory(c, vm);
 	return OK;
 }
 
 CONSOLE_COMMAND(vm_stats) = {
     .words = "vm stats",
-    .help = "count a machine's exits by reason",
+    .help = "count a machine's exits by reason, and its memory",
     .args = name_arg,
     .run = stats_run,
 };

@@ -208,12 +208,15 @@ const struct snap_info *snap_info(const struct snap *sn)
 /* What the chain may give out at most: no more than there is memory, if it tells the truth. */
 static void sum_levels(struct snap *sn)
 {
-	uint64_t sum = 0;
+	uint64_t sum = 0, blocks = 0;
 
-	for (unsigned i = 0; i < sn->ram.nlevels; i++)
+	for (unsigned i = 0; i < sn->ram.nlevels; i++) {
 		sum += MIN(sn->ram.level[i].info.raw, sn->info.memory);
+		blocks += MIN(sn->ram.level[i].info.blocks, STORE_BLOCKS_MAX);
+	}
 	sn->info.levels = sn->ram.nlevels;
 	sn->info.total_ram_bytes = MIN(sum, sn->info.memory);
+	sn->info.total_stored_bytes = blocks * STORE_BLOCK;
 }
 
 /* The record and the objects' own records say the same. */

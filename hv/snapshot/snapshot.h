@@ -44,10 +44,10 @@ struct snap_info {
 	uint64_t ram_chunks, ram_bytes;
 	uint64_t stored_bytes; /* that these take in the store */
 	uint64_t state_object, ram_object;
-	/* of an open snapshot only, else 0: objects that RAM is read from, and the most bytes that
-	 * snap_ram_next() can give of them */
+	/* of an open snapshot only, else 0: objects that RAM is read from, the most bytes that
+	 * snap_ram_next() can give of them, and what they all take in the store */
 	unsigned levels;
-	uint64_t total_ram_bytes;
+	uint64_t total_ram_bytes, total_stored_bytes;
 };
 
 struct snap_disk {

@@ -352,6 +352,40 @@ int store_commit(struct store *s, struct errmsg *e)
 	return OK;
 }
 
+/*
+ * The last commit knows nothing of the new blocks, and the map's nodes that change have another
+ * place each: until the superblock is through, the store is as large as it was.
+ */
+int store_grow(struct store *s, uint64_t *added, struct errmsg *e)
+{
+	uint64_t nblocks = MIN(s->io.nblocks, STORE_BLOCKS_MAX);
+	int err = store_may_change(s, true, e);
+
+	*added = 0;
+	/* a full store grows, too: nothing is allocated */
+	if (err == ERR_NOSPACE)
+		err = OK;
+	if (!err)
+		err = store_commit(s, e);
+	if (err)
+		return err;
+	if (s->nblocks == STORE_BLOCKS_MAX && s->io.nblocks > nblocks)
+		return err_set(e, ERR_NOSPACE, "store: has %llu TiB: no store may have more",
+		    (unsigned long long)(STORE_BLOCKS_MAX * STORE_BLOCK >> 40));
+	if (nblocks <= s->nblocks)
+		return OK;
+	nblocks -= s->nblocks;
+	err = map_grow(s, s->nblocks + nblocks, e);
+	if (err)
+		return err;
+	err = store_commit(s, e);
+	if (err)
+		s->dead = true; /* what is in memory has the new size */
+	else
+		*added = nblocks;
+	return err;
+}
+
 int store_breathe(struct store *s, struct errmsg *e)
 {
 	cache_trim(s);

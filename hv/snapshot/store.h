@@ -82,6 +82,13 @@ struct store_stat {
 void store_stat(const struct store *s, struct store_stat *out);
 
 /*
+ * Takes all of io, which has become larger since the store was made, in one commit; *added: by so
+ * many blocks, 0 if there are none. Commits what is uncommitted first. ERR_NOSPACE: the store is
+ * as large as one may be (STORE_BLOCKS_MAX). After an error of the disk it has to be opened anew.
+ */
+int store_grow(struct store *s, uint64_t *added, struct errmsg *e) MUST_CHECK;
+
+/*
  * OK if bytes more of data, incompressible in the worst case, in whole chunks in ascending order,
  * are certain to fit with their records; else ERR_NOSPACE with the sizes in the message. Ask before
  * pausing a guest.

@@ -128,6 +128,11 @@ int map_group(struct store *s, uint64_t group, const uint8_t **counts, struct er
 uint64_t map_group_first(uint64_t group);
 uint32_t map_group_blocks(const struct store *s, uint64_t group);
 uint32_t map_group_fixed(uint64_t group); /* leading blocks that hold the map itself */
+/*
+ * The store has so many blocks from now on, which are more than before; durable with the next
+ * commit. Nothing is uncommitted. An error changes nothing.
+ */
+int map_grow(struct store *s, uint64_t nblocks, struct errmsg *e);
 int map_flush(struct store *s, struct errmsg *e);
 void map_committed(struct store *s);
 /* Blocks that may be taken now. */

@@ -537,3 +537,95 @@ void map_committed(struct store *s)
 	}
 	s->pending_free = 0;
 }
+
+/* --- growing ------------------------------------------------------------------------- */
+
+/* The inner nodes around a group, up to the root. */
+static int load_edge(
+    struct store *s, uint64_t group, struct node *edge[MAP_LEVELS_MAX + 1], struct errmsg *e)
+{
+	for (unsigned l = 1; l <= s->map_level; l++) {
+		int err;
+
+		group /= MAP_FANOUT;
+		err = map_node(s, l, group, &edge[l], e);
+		if (err)
+			return err;
+	}
+	return OK;
+}
+
+/* Nodes with nothing in them for the levels from..map_level: their places are there. */
+static int add_roots(
+    struct store *s, unsigned from, struct node *edge[MAP_LEVELS_MAX + 1], struct errmsg *e)
+{
+	for (unsigned l = from; l <= s->map_level; l++) {
+		edge[l] = cache_add(s, MAP_ID(l, 0), l);
+		if (edge[l]) {
+			edge[l]->slot = 1; /* the first copy goes to slot 0 */
+			continue;
+		}
+		while (--l >= from)
+			cache_drop(s, edge[l]);
+		return err_set(e, ERR_NOMEM, "store: out of memory");
+	}
+	return OK;
+}
+
+/* Adds to (sign 1) or takes from (-1) all free counts around a group what formatting would have
+ * made of the store's present size. */
+static void account_size(
+    struct store *s, uint64_t group, struct node *const *edge, unsigned root, int sign)
+{
+	for (unsigned l = 1; l <= root; l++) {
+		group /= MAP_FANOUT;
+		for (uint64_t i = 0; i < MAP_FANOUT; i++) {
+			uint64_t child = group * MAP_FANOUT + i;
+			uint8_t *p = entry_of(edge[l], child) + MAP_FREE;
+
+			put_le64(p, get_le64(p) + (uint64_t)sign * initial_free(s, l - 1, child));
+		}
+	}
+	s->map_root.free += (uint64_t)sign * initial_free(s, root, 0);
+}
+
+static void set_size(struct store *s, uint64_t nblocks)
+{
+	s->nblocks = nblocks;
+	map_geometry(s);
+}
+
+/*
+ * All that is told about blocks behind the old end is in the nodes around the last group: what
+ * was never written is as formatting would have made it, and so it is in the larger store. Only
+ * these nodes' figures change, and if they are not enough, the root becomes the first child of a
+ * new one.
+ */
+int map_grow(struct store *s, uint64_t nblocks, struct errmsg *e)
+{
+	struct node *edge[MAP_LEVELS_MAX + 1] = {NULL};
+	uint64_t old = s->nblocks, last = s->ngroups - 1;
+	unsigned root = s->map_level;
+	int err = load_edge(s, last, edge, e);
+
+	if (err)
+		return err;
+	set_size(s, nblocks);
+	err = add_roots(s, root + 1, edge, e);
+	set_size(s, old);
+	if (err)
+		return err;
+	account_size(s, last, edge, root, -1);
+	set_size(s, nblocks);
+	account_size(s, last, edge, root, 1);
+	for (unsigned l = 1; l <= s->map_level; l++) {
+		cache_set_dirty(s, edge[l]);
+		if (l <= root)
+			continue;
+		node_initial(s, edge[l], l, 0);
+		entry_put(entry_of(edge[l], 0), &s->map_root);
+		s->map_root =
+		    (struct store_map_ptr){.free = node_free(s, edge[l], l, 0), .slot = 1};
+	}
+	return OK;
+}

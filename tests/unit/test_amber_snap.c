@@ -261,6 +261,25 @@ static void test_format(void **state)
 	expect("amber-snap g import big.snap && amber-snap g verify big", 0, "big: good");
 }
 
+/* A file that is a store, and a partition; both were made larger. */
+static void test_grow(void **state)
+{
+	expect("cp bare g1 && amber-snap g1 grow", 0, "g1: the store has all of its room already");
+	expect("truncate -s 4100K g1 && amber-snap g1 grow", 0, "g1: 4 KiB more, 4 MiB now");
+	expect("truncate -s 1500M g1 && amber-snap --json g1 grow", 0,
+	    "{\"ok\":true,\"added_bytes\":1568665600,\"store_bytes\":1572864000}");
+	expect("amber-snap g1 check && amber-snap g1 verify", 0, "tricky: good");
+	expect("amber-snap --json g1 check", 0, "\"blocks\":384000");
+	expect("cp disk g2 && truncate -s 20M g2 && sgdisk -e -d 2 g2 && "
+	       "sgdisk -n 2:4096:+12M -t 2:" GUID_STORE_TEXT " g2 && amber-snap g2 grow",
+	    0, "g2: 8192 KiB more, 12 MiB now");
+	expect(
+	    "amber-snap g2 check && amber-snap g2 verify && sgdisk --verify g2", 0, "tricky: good");
+	/* cut off again it is refused, not half read */
+	expect("truncate -s 6M g1; amber-snap g1 grow", 1,
+	    "error: g1: store: truncated: 1536 of 384000");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +289,7 @@ int main(void)
 	    cmocka_unit_test(test_verify_and_check),
 	    cmocka_unit_test(test_export_import_delete),
 	    cmocka_unit_test(test_format),
+	    cmocka_unit_test(test_grow),
 	    cmocka_unit_test(test_chain),
 	};
 
