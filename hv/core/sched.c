@@ -97,6 +97,21 @@ static void account(struct runq *rq)
 	rq->min_vruntime = MAX(rq->min_vruntime, least);
 }
 
+uint64_t time_busy(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < cpus_online(); i++) {
+		struct runq *rq = &runqs[i];
+		uint64_t flags = spin_lock(&rq->lock);
+
+		account(rq);
+		sum += rq->current->switched_in - rq->idle->run_ns;
+		spin_unlock(&rq->lock, flags);
+	}
+	return sum;
+}
+
 /* --- choosing a CPU ------------------------------------------------------------- */
 
 static unsigned load_of(unsigned cpu)

@@ -24,6 +24,7 @@ struct restore {
 	struct vm_restore tree;
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
+	uint64_t started, busy; /* time_now() and time_busy() then */
 };
 
 static struct blk_dev *find_by_guid(const uint8_t guid[16])
@@ -235,21 +236,23 @@ static int name_of(const char *name, char out[VM_NAME_MAX + 1], struct errmsg *e
 	return err;
 }
 
-static int run(struct vm *vm, uint64_t started, struct restore_result *out, struct errmsg *e)
+static int run(struct restore *r, struct vm *vm, struct restore_result *out, struct errmsg *e)
 {
 	int err = vm_resume(vm, e);
+	uint64_t now = time_now(), busy = time_busy() - r->busy;
 
 	if (err)
 		return err;
 	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE) && vm->run_state == VM_RUNNING)
 		thread_yield();
-	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - started : 0;
+	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - r->started : 0;
+	/* meanwhile this thread does not wait; afterwards the guest is at work */
+	out->busy_ns = vm->resumed_at ? busy + vm->resumed_at - now : 0;
 	return OK;
 }
 
 /* *old: the machine in the way; NULL as soon as there is no way back to it. */
-static int thaw(struct restore *r, struct vm **old, uint64_t started, struct restore_result *out,
-    struct errmsg *e)
+static int thaw(struct restore *r, struct vm **old, struct restore_result *out, struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm, *gone;
 	int err = engine_clear_frozen(&vm->config, e);
@@ -265,7 +268,7 @@ static int thaw(struct restore *r, struct vm **old, uint64_t started, struct res
 	*old = NULL;
 	gone = vm_publish(vm);
 	if (!(r->flags & RESTORE_PAUSED))
-		err = run(vm, started, out, e);
+		err = run(r, vm, out, e);
 	if (gone) /* only now: it takes the longer the more memory it has */
 		vm_destroy(gone);
 	return err;
@@ -275,12 +278,14 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
     void *ctx, struct restore_result *out, struct errmsg *e)
 {
 	struct restore r = {.flags = flags, .progress = progress, .ctx = ctx};
-	uint64_t started = time_now();
 	struct errmsg ignored;
 	struct vm *old = NULL;
 	bool was_running = false;
-	int err = name_of(name, r.name, e);
+	int err;
 
+	r.started = time_now();
+	r.busy = time_busy();
+	err = name_of(name, r.name, e);
 	*out = (struct restore_result){.bytes = 0};
 	if (!err && as)
 		str_copy(r.name, sizeof(r.name), as);
@@ -294,7 +299,7 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	if (!err) {
 		out->bytes = r.loaded;
 		str_copy(out->vm, sizeof(out->vm), r.name);
-		err = thaw(&r, &old, started, out, e);
+		err = thaw(&r, &old, out, e);
 	}
 	if (err && old && was_running && vm_resume(old, &ignored))
 		log_error("vm '%s': %s", r.name, ignored.text);

@@ -413,11 +413,13 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress
     void *ctx, struct save_result *out, struct errmsg *e)
 {
 	struct save sv = {.vm = vm, .flags = flags, .progress = progress, .ctx = ctx};
+	uint64_t busy = time_busy();
 	int err;
 
 	*out = (struct save_result){.bytes = 0};
 	mutex_lock(&vm->lock);
 	err = save_locked(&sv, name, out, e);
 	mutex_unlock(&vm->lock);
+	out->busy_ns = time_busy() - busy;
 	return engine_error(name, err, e);
 }
