@@ -166,7 +166,7 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 	if (!err)
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
-		err = vm_tree_check(fdt, size, as, &r->tree, e);
+		err = vm_tree_check(fdt, as, &r->tree, e);
 	heap_free(fdt);
 	if (err)
 		return err;

@@ -31,8 +31,8 @@ struct vm_restore {
  * needs of this host, every record. Builds the machine, stopped and parked, with empty RAM and
  * reserved memory. On failure nothing is left behind, and the message names the record.
  */
-int vm_tree_check(const void *fdt, size_t size, const char *name_as, struct vm_restore *out,
-    struct errmsg *e) MUST_CHECK;
+int vm_tree_check(
+    const void *fdt, const char *name_as, struct vm_restore *out, struct errmsg *e) MUST_CHECK;
 /* Load: puts the checked state in place; cannot fail. The machine is then paused. */
 void vm_tree_load(struct vm_restore *r);
 /* Frees what vm_tree_check() decoded; with the machine too unless keep_vm. */
