@@ -243,10 +243,11 @@ static int run(struct restore *r, struct vm *vm, struct restore_result *out, str
 
 	if (err)
 		return err;
+	/* sleeping: a yield gives the CPU away only when this thread's slice is used up */
 	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE) && vm->run_state == VM_RUNNING)
-		thread_yield();
+		thread_sleep(10000);
 	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - r->started : 0;
-	/* meanwhile this thread does not wait; afterwards the guest is at work */
+	/* from resuming to its first entry its threads had the CPU; then the guest is at work */
 	out->busy_ns = vm->resumed_at ? busy + vm->resumed_at - now : 0;
 	return OK;
 }
