@@ -267,9 +267,9 @@ static void requeue_current(struct runq *rq)
 	struct thread *t = rq->current;
 	unsigned cpu;
 
+	set_state(t, THREAD_READY);
 	if (idling(rq))
 		return;
-	set_state(t, THREAD_READY);
 	cpu = choose_cpu(t);
 	/* A move pays only if loads differ by two or more. */
 	if (t->pinned < 0 && load_of(cpu) + 2 > load_of(t->cpu))

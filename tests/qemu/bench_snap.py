@@ -53,6 +53,13 @@ class Meter:
         return ns * self.speed // 1000
 
 
+def all_there(m, name):
+    """Waits until what was restored has all of its memory: it does not wait for the disk."""
+    end = f"vm '{name}': all of its memory is there"
+    order(m, name, "t", "touched")
+    m.until(lambda: end in m.cmd("log").rpartition("loading")[2], 600, f"{name}: RAM is missing")
+
+
 def sizes(m, meter, labels):
     """Pauses and restores of machines that have touched all of their memory."""
     for label in labels:
@@ -68,7 +75,10 @@ def sizes(m, meter, labels):
             per_mib = meter.instructions(full["busy_ns"]) * MIB / full["ram_bytes"]
             meter.put("save.insn_per_mib", per_mib)
         # with another one in its place, the longer of two: all in one object, and a chain of them
-        restored = [m.ok(f"snapshot restore {s} --yes", 3000) for s in ("full", "later")]
+        restored = []
+        for snapshot in ("full", "later"):
+            restored.append(m.ok(f"snapshot restore {snapshot} --yes", 3000))
+            all_there(m, name)
         meter.put(f"restore.first_insn.{label}",
                   meter.instructions(max(r["busy_ns"] for r in restored)))
         m.ok(f"vm destroy {name} --yes", 300)
