@@ -322,10 +322,8 @@ static int capture(struct save *sv, struct errmsg *e)
 		if (s)
 			engine_unlock();
 	}
-	if (!err) {
-		sv->total = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
+	if (!err)
 		gmem_save_arm(sv->vm, sv->still);
-	}
 	return err;
 }
 
@@ -394,6 +392,8 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	if (err)
 		return err;
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
+	/* for the progress bar, before the pause: it takes the longer the more memory there is */
+	sv->total = sv->full ? vm->config.memory : gmem_save_size(vm);
 	sv->paused_at = time_now();
 	if (!running)
 		err = save_paused(sv, out, e);
