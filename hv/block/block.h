@@ -49,13 +49,14 @@ struct blk_ops {
 
 struct blk_dev {
 	struct list link;
-	char name[32];			      /* "ahci0.0", "vblk0", partitions: "ahci0.0p2" */
-	char label[40];			      /* GPT partition name in ASCII; "" for whole disks */
+	char name[40];	/* "ahci0.0", "vblk0", partitions: "ahci0.0p2", of the store: "store:web" */
+	char label[40]; /* GPT partition name in ASCII; "" for whole disks */
 	uint8_t type_guid[16], part_guid[16]; /* as on disk; zero for whole disks */
 	uint64_t nsectors;
 	uint32_t max_sg, max_sectors; /* per request */
 	bool read_only;
 	bool has_flush, has_discard;
+	bool discard_zeroes; /* what was discarded reads as zeros */
 	const struct blk_ops *ops;
 	void *drv;
 	const void

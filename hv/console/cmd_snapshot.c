@@ -87,6 +87,8 @@ static const struct command_arg save_args[] = {
     COMMAND_ARG("--poweroff", ARG_FLAG, "leave the machine frozen: it waits to be restored"),
     COMMAND_ARG("--replace", ARG_FLAG, "a snapshot of that name gives way"),
     COMMAND_ARG("--full", ARG_FLAG, "all of its memory, not only what has changed"),
+    COMMAND_ARG("--buffer", ARG_VALUE,
+	"KiB of copies that may wait for the disk while it runs on; default 4096", .number = true),
     COMMAND_ARGS_END,
 };
 
@@ -98,6 +100,7 @@ static int save_run(struct console_call *c)
 	unsigned flags = (call_arg(c, "--poweroff") ? SAVE_POWEROFF : 0) |
 			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0) |
 			 (call_arg(c, "--full") ? SAVE_FULL : 0);
+	uint64_t buffer = call_number(c, "--buffer", 0);
 	char id[37], size[32];
 	struct save_result r;
 	struct errmsg e;
@@ -105,7 +108,8 @@ static int save_run(struct console_call *c)
 
 	if (!vm)
 		return call_fail(c, ERR_NOENT, "no vm '%s'", call_arg(c, "VM"));
-	err = engine_save(vm, name, flags, watch_progress, &w, &r, &e);
+	err = engine_save(vm, name, flags, (unsigned)MIN(buffer, 1ULL << 30) / 64, watch_progress,
+	    &w, &r, &e);
 	watch_end(&w);
 	if (err)
 		return call_fail(c, err, "%s", e.text);
@@ -295,11 +299,15 @@ static int info(struct console_call *c, struct store *s, struct snap *sn, struct
 
 		if (err)
 			return err;
-		call_print(
-		    c, "  disk '%s', write epoch %llu\n", d.name, (unsigned long long)d.epoch);
+		if (d.overlay)
+			call_print(c, "  disk '%s', in the store\n", d.name);
+		else
+			call_print(c, "  disk '%s', write epoch %llu\n", d.name,
+			    (unsigned long long)d.epoch);
 		json_object(j, NULL);
 		json_string(j, "name", d.name);
 		json_number(j, "epoch", d.epoch);
+		json_bool(j, "in_store", d.overlay != 0);
 		json_close(j);
 	}
 	json_close(j);

@@ -5,6 +5,7 @@
 #include "hv/core/vm.h"
 #include "hv/lib/log.h"
 #include "hv/snapshot/engine.h"
+#include "hv/snapshot/vdisk.h"
 
 static void add_vm(struct vm *vm, void *arg)
 {
@@ -32,5 +33,19 @@ void complete_snapshot(struct candidates *c)
 		return;
 	if (snap_list(s, add_snapshot, c, &e) != OK)
 		log_debug("completion: %s", e.text);
+	engine_unlock();
+}
+
+void complete_disk(struct candidates *c)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+	uint64_t at = 0;
+	struct vdisk v;
+
+	if (!s)
+		return;
+	while (vdisk_next(s, &at, &v, &e) == OK)
+		candidates_add(c, v.name);
 	engine_unlock();
 }

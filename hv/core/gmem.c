@@ -238,7 +238,7 @@ void gmem_dma_unmap(struct vm *vm, const struct sg *sg, unsigned count, bool dev
 	for (unsigned i = 0; i < count; i++)
 		for (uint64_t a = ALIGN_DOWN(sg[i].guest.a, (uint64_t)GMEM_CHUNK);
 		     a < sg[i].guest.a + sg[i].len; a += GMEM_CHUNK)
-			(void)bitmap_test_and_set_atomic(m->dma_done, gmem_chunk(m, a));
+			(void)bitmap_test_and_set_atomic(m->epoch.dma_done, gmem_chunk(m, a));
 }
 
 unsigned gmem_ranges(struct vm *vm, struct gmem_range out[GMEM_MAX_RANGES])

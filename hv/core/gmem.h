@@ -65,6 +65,11 @@ void gmem_destroy(struct vm *vm);
  * way; every vCPU is told to flush. */
 void gmem_reset(struct vm *vm);
 
+/* Promises host memory for what has none, if it is not promised; and takes the promise back: then
+ * the machine takes what there is, and is paused if there is none. */
+int gmem_promise(struct vm *vm, struct errmsg *e) MUST_CHECK;
+void gmem_unpromise(struct vm *vm);
+
 /* A contiguous piece of guest-physical RAM. */
 struct gmem_range {
 	uint64_t start, size;
@@ -87,6 +92,8 @@ enum gmem_fault { GMEM_NOT_RAM, GMEM_SERVED, GMEM_WAS_READY };
  */
 enum gmem_fault gmem_fault(struct vm *vm, gpa_t addr, bool write);
 
+/* 64 KiB, aligned, for guests' memory: a.a = 0 if that would eat into what the hypervisor needs. */
+hpa_t gmem_frame_alloc(void);
 /* Host memory in use by guests' RAM, and promised to them beyond that; in bytes. Any context. */
 void gmem_totals(uint64_t *backed, uint64_t *promised);
 /* The same for one machine. */

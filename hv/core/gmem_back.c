@@ -8,21 +8,36 @@
 #define RAM_PERM (NPT_R | NPT_W | NPT_X)
 enum { BIG_ORDER = 9, BIG_CHUNKS = SIZE_2M / GMEM_CHUNK };
 
+/* Frames that guests do not get: the hypervisor's own needs, and tables for what guests have. */
+enum { RESERVE = 16 * MIB / PAGE_SIZE };
+
 /* Chunks of all machines; atomic. */
 static uint64_t all_backed, all_promised;
 
-static void account(struct gmem *m, uint64_t chunks)
+void gmem_account_backed(struct gmem *m, uint64_t chunks)
 {
 	m->backed += chunks;
 	__atomic_fetch_add(&all_backed, chunks, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
+	if (m->promised)
+		__atomic_fetch_sub(&all_promised, chunks, __ATOMIC_RELAXED);
 }
 
 static void unaccount(struct gmem *m)
 {
 	__atomic_fetch_sub(&all_backed, m->backed, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
+	if (m->promised)
+		__atomic_fetch_add(&all_promised, m->backed, __ATOMIC_RELAXED);
 	m->backed = 0;
+}
+
+static hpa_t frame_alloc(unsigned order)
+{
+	return frames_free_count() < RESERVE + (1ULL << order) ? hpa(0) : frames_alloc(order);
+}
+
+hpa_t gmem_frame_alloc(void)
+{
+	return frame_alloc(CHUNK_ORDER);
 }
 
 void gmem_totals(uint64_t *backed, uint64_t *promised)
@@ -36,42 +51,69 @@ void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
 	uint64_t have = __atomic_load_n(&vm->gmem->backed, __ATOMIC_RELAXED);
 
 	*backed = have << CHUNK_SHIFT;
-	*promised = (vm->gmem->nchunks - have) << CHUNK_SHIFT;
+	*promised = vm->gmem->promised ? (vm->gmem->nchunks - have) << CHUNK_SHIFT : 0;
 }
 
 /* --- making and unmaking ------------------------------------------------------------- */
 
-/* Host memory that is neither taken nor promised must do for it. */
+/* Host memory that is neither taken nor promised must do for it. Lock held, or nobody else knows m. */
 static int promise(struct gmem *m, struct errmsg *e)
 {
-	uint64_t all = __atomic_add_fetch(&all_promised, m->nchunks, __ATOMIC_SEQ_CST)
-		       << CHUNK_ORDER;
-	uint64_t free = frames_free_count(), mine = m->nchunks << CHUNK_ORDER;
+	uint64_t rest = m->nchunks - m->backed, mine = rest << CHUNK_ORDER;
+	uint64_t free = frames_free_count(), all;
 
-	if (all <= free)
+	if (m->promised)
 		return OK;
-	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_SEQ_CST);
-	all -= mine;
+	all = __atomic_add_fetch(&all_promised, rest, __ATOMIC_SEQ_CST) << CHUNK_ORDER;
+	m->promised = true;
+	if (all + RESERVE <= free)
+		return OK;
+	m->promised = false;
+	__atomic_fetch_sub(&all_promised, rest, __ATOMIC_SEQ_CST);
+	all += RESERVE - mine;
 	return err_set(e, ERR_NOMEM, "%llu MiB of guest memory wanted, %llu MiB free",
 	    (unsigned long long)(mine * PAGE_SIZE / MIB),
 	    (unsigned long long)((free - MIN(free, all)) * PAGE_SIZE / MIB));
+}
+
+int gmem_promise(struct vm *vm, struct errmsg *e)
+{
+	int err;
+
+	mutex_lock(&vm->gmem->lock);
+	err = promise(vm->gmem, e);
+	mutex_unlock(&vm->gmem->lock);
+	return err;
+}
+
+static void unpromise(struct gmem *m)
+{
+	if (m->promised)
+		__atomic_fetch_sub(&all_promised, m->nchunks - m->backed, __ATOMIC_RELAXED);
+	m->promised = false;
+}
+
+void gmem_unpromise(struct vm *vm)
+{
+	mutex_lock(&vm->gmem->lock);
+	unpromise(vm->gmem);
+	mutex_unlock(&vm->gmem->lock);
 }
 
 static int make_tables(struct gmem *m)
 {
 	m->frame = heap_zalloc(m->nchunks * sizeof(*m->frame));
 	m->written = heap_zalloc(m->nchunks * sizeof(*m->written));
-	m->open = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
-	m->dma_done = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
-	return m->frame && m->written && m->open && m->dma_done ? OK : ERR_NOMEM;
+	if (!m->frame || !m->written)
+		return ERR_NOMEM;
+	return gmem_epoch_make(&m->epoch, m->nchunks);
 }
 
 static void free_tables(struct gmem *m)
 {
 	heap_free(m->frame);
 	heap_free(m->written);
-	heap_free(m->open);
-	heap_free(m->dma_done);
+	gmem_epoch_free(&m->epoch);
 	heap_free(m->pending);
 	heap_free(m->lost);
 	heap_free(m);
@@ -92,6 +134,7 @@ int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
 	if (size > low)
 		m->range[m->nranges++] = (struct gmem_range){MEMMAP_HIGH_RAM, size - low};
 	m->nchunks = size >> CHUNK_SHIFT;
+	m->starved = NO_CHUNK;
 	err = make_tables(m) ? err_set(e, ERR_NOMEM, "out of memory") : promise(m, e);
 	if (err)
 		free_tables(m);
@@ -102,11 +145,15 @@ int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
 
 static void free_frames(struct gmem *m)
 {
-	for (uint64_t c = 0; m->backed && c < m->nchunks; c++)
-		if (m->frame[c].a) {
+	for (uint64_t c = 0; c < m->nchunks; c++) {
+		bool own = m->frame[c].a && !(m->shared && bitmap_test(m->shared, c));
+
+		if (own)
 			frames_free(m->frame[c], CHUNK_ORDER);
-			m->frame[c] = hpa(0);
-		}
+		m->frame[c] = hpa(0);
+	}
+	heap_free(m->shared);
+	m->shared = NULL;
 	unaccount(m);
 }
 
@@ -126,10 +173,10 @@ void gmem_destroy(struct vm *vm)
 
 	if (!m)
 		return;
-	release_source(vm);
 	gmem_track_destroy(m);
 	free_frames(m);
-	__atomic_fetch_sub(&all_promised, m->nchunks, __ATOMIC_RELAXED);
+	release_source(vm); /* last: shared frames are its */
+	unpromise(m);
 	free_tables(m);
 	vm->gmem = NULL;
 }
@@ -138,15 +185,15 @@ void gmem_reset(struct vm *vm)
 {
 	struct gmem *m = vm->gmem;
 
-	release_source(vm);
 	mutex_lock(&m->lock);
+	gmem_mark_free(m);
 	npt_clear(&vm->npt);
 	free_frames(m);
 	m->tracking = false;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+	gmem_flush(vm);
+	release_source(vm); /* last: shared frames are its */
 }
 
 /* --- backing ------------------------------------------------------------------------- */
@@ -165,7 +212,7 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	for (uint64_t c = first; c < first + BIG_CHUNKS; c++)
 		if (m->frame[c].a)
 			return false;
-	h = frames_alloc(BIG_ORDER);
+	h = frame_alloc(BIG_ORDER);
 	if (!h.a)
 		return false;
 	memset(phys_to_virt(h), 0, SIZE_2M);
@@ -175,8 +222,22 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	}
 	for (uint64_t i = 0; i < BIG_CHUNKS; i++)
 		__atomic_store_n(&m->frame[first + i].a, h.a + i * GMEM_CHUNK, __ATOMIC_RELEASE);
-	account(m, BIG_CHUNKS);
+	gmem_account_backed(m, BIG_CHUNKS);
 	return true;
+}
+
+int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame)
+{
+	struct gmem *m = vm->gmem;
+	gpa_t addr = gmem_chunk_addr(m, chunk);
+	int err =
+	    npt_map(&vm->npt, addr, frame, GMEM_CHUNK, RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
+
+	if (err)
+		npt_unmap(&vm->npt, addr, GMEM_CHUNK);
+	else
+		__atomic_store_n(&m->frame[chunk].a, frame.a, __ATOMIC_RELEASE);
+	return err;
 }
 
 int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
@@ -187,23 +248,19 @@ int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
 
 	if (!data && back_big(vm, chunk))
 		return OK;
-	h = frames_alloc(CHUNK_ORDER);
+	h = gmem_frame_alloc();
 	if (!h.a)
 		return ERR_NOMEM;
 	if (data)
 		memcpy(phys_to_virt(h), data, GMEM_CHUNK);
 	else
 		memset(phys_to_virt(h), 0, GMEM_CHUNK);
-	err = npt_map(&vm->npt, gmem_chunk_addr(m, chunk), h, GMEM_CHUNK,
-	    RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
-	if (err) {
-		npt_unmap(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
+	err = gmem_map_chunk(vm, chunk, h);
+	if (err)
 		frames_free(h, CHUNK_ORDER);
-		return err;
-	}
-	__atomic_store_n(&m->frame[chunk].a, h.a, __ATOMIC_RELEASE);
-	account(m, 1);
-	return OK;
+	else
+		gmem_account_backed(m, 1);
+	return err;
 }
 
 /* --- waiting ------------------------------------------------------------------------- */
@@ -242,6 +299,10 @@ static int try_ready(struct vm *vm, uint64_t chunk, bool write)
 		if (m->pending && bitmap_test(m->pending, chunk)) {
 			if (bitmap_test(m->lost, chunk))
 				return ERR_CORRUPT;
+			if (m->starved == chunk) {
+				m->starved = NO_CHUNK;
+				return ERR_NOMEM;
+			}
 			m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
 			return ERR_BUSY;
 		}
@@ -358,6 +419,16 @@ void gmem_lose(struct vm *vm, gpa_t addr, const char *why)
 		bitmap_set(m->lost, chunk);
 		str_copy(m->lost_reason, sizeof(m->lost_reason), why);
 	}
+	mutex_unlock(&m->lock);
+	gmem_changed(m);
+}
+
+void gmem_starve(struct vm *vm, gpa_t addr)
+{
+	struct gmem *m = vm->gmem;
+
+	mutex_lock(&m->lock);
+	m->starved = gmem_chunk(m, addr.a);
 	mutex_unlock(&m->lock);
 	gmem_changed(m);
 }

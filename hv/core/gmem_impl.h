@@ -15,6 +15,14 @@ enum { CHUNK_SHIFT = 16, CHUNK_ORDER = CHUNK_SHIFT - PAGE_SHIFT };
 #define NO_CHUNK UINT64_MAX
 
 struct gmem_save;
+struct gmem_mark;
+
+/* What was written since the last save, by chunk. */
+struct gmem_epoch {
+	uint64_t *open;	    /* may be written: was opened in this epoch */
+	uint64_t *changed;  /* was open, and was closed again by a mark */
+	uint64_t *dma_done; /* a device has stored there; atomic */
+};
 
 /* Pieces are numbered through all ranges: "chunk" is such a number. */
 struct gmem {
@@ -28,15 +36,18 @@ struct gmem {
 	struct mutex lock;
 	hpa_t *frame;	   /* by chunk; 0: no host memory */
 	uint16_t *written; /* by chunk: pages that the hypervisor wrote; atomic */
-	uint64_t backed;   /* chunks with host memory */
+	uint64_t backed;   /* chunks with host memory of their own */
+	bool promised;	   /* host memory for the others is */
+	uint64_t *shared;  /* by chunk: the frame is an image's; NULL: none */
 	/* the epoch (gmem_track.c) */
 	bool tracking;
-	uint64_t *open;	    /* by chunk: may be written, was opened in this epoch */
-	uint64_t *dma_done; /* by chunk: a device has stored there in this epoch; atomic */
+	struct gmem_epoch epoch;
 	struct gmem_save *save;
+	struct gmem_mark *mark; /* gmem_mark.c */
 	/* the source */
 	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
 	uint64_t *lost;
+	uint64_t starved; /* the chunk that there was no memory for last, or NO_CHUNK */
 	const struct gmem_source *source;
 	char lost_reason[120];
 	/* who waits for a piece or a slot */
@@ -79,7 +90,7 @@ static inline bool gmem_is_ready(const struct gmem *m, uint64_t chunk, bool writ
 	if (!__atomic_load_n(&m->frame[chunk].a, __ATOMIC_ACQUIRE))
 		return false;
 	return !write || !m->tracking ||
-	       (__atomic_load_n(&m->open[chunk / 64], __ATOMIC_ACQUIRE) >> (chunk % 64) & 1);
+	       (__atomic_load_n(&m->epoch.open[chunk / 64], __ATOMIC_ACQUIRE) >> (chunk % 64) & 1);
 }
 
 /* The hypervisor writes [off, off + len) of a chunk that is open. */
@@ -93,6 +104,14 @@ static inline void gmem_note_written(struct gmem *m, uint64_t chunk, uint64_t of
 		__atomic_fetch_or(&m->written[chunk], mask, __ATOMIC_SEQ_CST);
 }
 
+/* gmem_back.c: counts chunks as taken (and not promised any more); promises, or takes back, the
+ * rest. Lock held. */
+void gmem_account_backed(struct gmem *m, uint64_t chunks);
+void gmem_account_promise(struct gmem *m, bool promised);
+/* Maps a frame, not yet writable if somebody watches, and notes it. Lock held. OK or ERR_NOMEM. */
+int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame) MUST_CHECK;
+/* gmem_share.c: the chunk gets a frame of its own, if it shares one. Lock held. OK or ERR_NOMEM. */
+int gmem_unshare(struct vm *vm, uint64_t chunk) MUST_CHECK;
 /* gmem_back.c: makes a chunk ready, waiting if need be. OK or ERR_RETRY. No lock held. */
 int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write) MUST_CHECK;
 /* Host memory for a chunk that has none: zeros, or data. Lock held. OK or ERR_NOMEM. */
@@ -105,7 +124,22 @@ void gmem_changed(struct gmem *m);
  * that need it. Lock held. OK, ERR_NOMEM, or ERR_BUSY: no slot is free, wait for a change.
  */
 int gmem_open_chunk(struct vm *vm, uint64_t chunk) MUST_CHECK;
-/* Frees what belongs to tracking. */
+/* Pages of a closed chunk that were written in the epoch in which it was open; asked once. */
+uint16_t gmem_take_pages(struct vm *vm, uint64_t chunk);
+/* Tells all vCPUs to flush. */
+void gmem_flush(struct vm *vm);
+int gmem_epoch_make(struct gmem_epoch *e, uint64_t nchunks) MUST_CHECK;
+void gmem_epoch_free(struct gmem_epoch *e);
+/* Frees what belongs to tracking, a mark too. */
 void gmem_track_destroy(struct gmem *m);
+
+/* gmem_mark.c; all with the lock held, and harmless without a mark */
+/* A backed chunk is about to be opened: keeps its content. OK or ERR_NOMEM. */
+int gmem_mark_keep(struct gmem *m, uint64_t chunk) MUST_CHECK;
+/* Pages of a chunk that had changed before it is opened now: whoever asks later is to know. */
+void gmem_mark_note(struct gmem *m, uint64_t chunk, uint16_t pages);
+/* A save sees these pages as changed since the mark; returns those that changed before it. */
+uint16_t gmem_mark_saved(struct gmem *m, uint64_t chunk, uint16_t pages);
+void gmem_mark_free(struct gmem *m);
 
 #endif

@@ -14,9 +14,8 @@ struct slot {
 struct gmem_save {
 	bool full, armed;
 	bool still; /* the guest does not run: what is handed out need not be copied */
-	/* before arming: the bitmaps of the next epoch; afterwards: those of the epoch that ended
-	 */
-	uint64_t *open, *dma_done;
+	struct gmem_epoch
+	    epoch;	    /* before arming: the next one, empty; afterwards: the one that ended */
 	uint64_t *captured; /* by chunk: its content is safe, or handed out */
 	uint64_t cursor;    /* all chunks below are captured, or of no interest */
 	struct slot *slots;
@@ -26,7 +25,39 @@ struct gmem_save {
 	struct slot *handed; /* NULL or what gmem_save_next() gave last */
 };
 
-static void flush_all(struct vm *vm)
+int gmem_epoch_make(struct gmem_epoch *e, uint64_t nchunks)
+{
+	uint64_t bytes = BITMAP_WORDS(nchunks) * 8;
+
+	e->open = heap_zalloc(bytes);
+	e->changed = heap_zalloc(bytes);
+	e->dma_done = heap_zalloc(bytes);
+	return e->open && e->changed && e->dma_done ? OK : ERR_NOMEM;
+}
+
+void gmem_epoch_free(struct gmem_epoch *e)
+{
+	heap_free(e->open);
+	heap_free(e->changed);
+	heap_free(e->dma_done);
+}
+
+static bool epoch_has(const struct gmem_epoch *e, uint64_t chunk)
+{
+	return bitmap_test(e->open, chunk) || bitmap_test(e->changed, chunk) ||
+	       bitmap_test(e->dma_done, chunk);
+}
+
+/* The first chunk from start on that the epoch has, or n. */
+static uint64_t epoch_next(const struct gmem_epoch *e, uint64_t n, uint64_t start)
+{
+	uint64_t a = bitmap_next_set(e->open, n, start), b = bitmap_next_set(e->changed, n, start),
+		 c = bitmap_next_set(e->dma_done, n, start);
+
+	return MIN(a, MIN(b, c));
+}
+
+void gmem_flush(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
@@ -39,11 +70,10 @@ static bool is_wanted(const struct gmem_save *s, uint64_t chunk)
 {
 	if (!s || !s->armed || bitmap_test(s->captured, chunk))
 		return false;
-	return s->full || bitmap_test(s->open, chunk) || bitmap_test(s->dma_done, chunk);
+	return s->full || epoch_has(&s->epoch, chunk);
 }
 
-/* Pages of a closed chunk that were written in the epoch in which it was open; asked once. */
-static uint16_t take_pages(struct vm *vm, uint64_t chunk)
+uint16_t gmem_take_pages(struct vm *vm, uint64_t chunk)
 {
 	struct gmem *m = vm->gmem;
 	uint16_t pages = m->written[chunk];
@@ -55,9 +85,12 @@ static uint16_t take_pages(struct vm *vm, uint64_t chunk)
 
 static void capture(struct vm *vm, struct gmem_save *s, uint64_t chunk, struct slot *to)
 {
-	uint16_t pages = take_pages(vm, chunk);
+	uint16_t pages = gmem_take_pages(vm, chunk);
 
-	if (s->full || bitmap_test(s->dma_done, chunk))
+	if (bitmap_test(s->epoch.dma_done, chunk))
+		pages = UINT16_MAX;
+	pages |= gmem_mark_saved(vm->gmem, chunk, pages);
+	if (s->full)
 		pages = UINT16_MAX;
 	to->chunk = chunk;
 	to->pages = pages;
@@ -81,17 +114,25 @@ static int copy_for_save(struct vm *vm, struct gmem_save *s, uint64_t chunk)
 int gmem_open_chunk(struct vm *vm, uint64_t chunk)
 {
 	struct gmem *m = vm->gmem;
-	bool known = bitmap_test(m->open, chunk);
 	int err = OK;
 
-	if (is_wanted(m->save, chunk))
+	if (is_wanted(m->save, chunk)) {
 		err = copy_for_save(vm, m->save, chunk);
-	else if (!known)
-		(void)take_pages(vm, chunk); /* of an epoch that nobody asks about */
+	} else if (!bitmap_test(m->epoch.open, chunk)) {
+		uint16_t pages = gmem_take_pages(vm, chunk);
+
+		/* if not, they are of an epoch that nobody asks about any more */
+		if (bitmap_test(m->epoch.changed, chunk))
+			gmem_mark_note(m, chunk, pages);
+	}
+	if (!err)
+		err = gmem_mark_keep(m, chunk);
+	if (!err)
+		err = gmem_unshare(vm, chunk);
 	if (!err)
 		err = npt_open(&vm->npt, gmem_chunk_addr(m, chunk), GMEM_CHUNK);
 	if (!err)
-		(void)bitmap_test_and_set_atomic(m->open, chunk);
+		(void)bitmap_test_and_set_atomic(m->epoch.open, chunk);
 	return err;
 }
 
@@ -107,8 +148,7 @@ static void save_free(struct gmem_save *s)
 	if (s->own.data)
 		frames_free(virt_to_phys(s->own.data), CHUNK_ORDER);
 	heap_free(s->slots);
-	heap_free(s->open);
-	heap_free(s->dma_done);
+	gmem_epoch_free(&s->epoch);
 	heap_free(s->captured);
 	heap_free(s);
 }
@@ -125,16 +165,13 @@ static int slot_make(struct slot *slot)
 /* All that arming and capturing need: they take no memory. */
 static int save_make(struct gmem_save *s, uint64_t nchunks)
 {
-	uint64_t bytes = BITMAP_WORDS(nchunks) * 8;
-	int err = OK;
+	int err = gmem_epoch_make(&s->epoch, nchunks);
 
 	list_init(&s->free);
 	list_init(&s->ready);
-	s->open = heap_zalloc(bytes);
-	s->dma_done = heap_zalloc(bytes);
-	s->captured = heap_zalloc(bytes);
+	s->captured = heap_zalloc(BITMAP_WORDS(nchunks) * 8);
 	s->slots = heap_zalloc(s->nslots * sizeof(*s->slots));
-	if (!s->open || !s->dma_done || !s->captured || !s->slots || slot_make(&s->own))
+	if (err || !s->captured || !s->slots || slot_make(&s->own))
 		return ERR_NOMEM;
 	for (unsigned i = 0; !err && i < s->nslots; i++) {
 		err = slot_make(&s->slots[i]);
@@ -174,22 +211,19 @@ void gmem_save_arm(struct vm *vm, bool still)
 {
 	struct gmem *m = vm->gmem;
 	struct gmem_save *s = m->save;
-	uint64_t *open, *dma_done;
+	struct gmem_epoch ended;
 
 	/* Quiesced: nobody holds the lock for longer than it takes. */
 	mutex_lock(&m->lock);
-	open = m->open;
-	dma_done = m->dma_done;
-	m->open = s->open;
-	m->dma_done = s->dma_done;
-	s->open = open;
-	s->dma_done = dma_done;
+	ended = m->epoch;
+	m->epoch = s->epoch;
+	s->epoch = ended;
 	s->armed = true;
 	s->still = still;
 	m->tracking = true;
 	npt_protect(&vm->npt);
 	mutex_unlock(&m->lock);
-	flush_all(vm);
+	gmem_flush(vm);
 }
 
 /* The next chunk from the cursor on that the save has not seen, or NO_CHUNK. Lock held. */
@@ -199,8 +233,7 @@ static uint64_t next_wanted(const struct gmem *m, struct gmem_save *s)
 		uint64_t c = s->cursor;
 
 		if (!s->full)
-			c = MIN(bitmap_next_set(s->open, m->nchunks, c),
-			    bitmap_next_set(s->dma_done, m->nchunks, c));
+			c = epoch_next(&s->epoch, m->nchunks, c);
 		if (c >= m->nchunks)
 			break;
 		s->cursor = c;
@@ -285,14 +318,14 @@ int gmem_save_next(struct vm *vm, struct gmem_piece *p)
 }
 
 /* What the epoch that ended had changed counts as changed in this one. Lock held. */
-static void take_back(struct gmem *m, const struct gmem_save *s)
+static void take_back(struct gmem *m, const struct gmem_epoch *ended)
 {
-	for (uint64_t w = 0; w < BITMAP_WORDS(m->nchunks); w++) {
-		__atomic_fetch_or(&m->open[w], s->open[w], __ATOMIC_SEQ_CST);
-		__atomic_fetch_or(&m->dma_done[w], s->dma_done[w], __ATOMIC_SEQ_CST);
+	for (uint64_t c = 0; (c = epoch_next(ended, m->nchunks, c)) < m->nchunks; c++) {
+		gmem_mark_note(m, c, UINT16_MAX);
+		if (bitmap_test(ended->dma_done, c))
+			(void)bitmap_test_and_set_atomic(m->epoch.dma_done, c);
+		bitmap_set(m->epoch.changed, c);
 	}
-	for (uint64_t c = 0; (c = bitmap_next_set(s->open, m->nchunks, c)) < m->nchunks; c++)
-		__atomic_store_n(&m->written[c], UINT16_MAX, __ATOMIC_SEQ_CST);
 }
 
 void gmem_save_end(struct vm *vm, bool ok)
@@ -304,7 +337,7 @@ void gmem_save_end(struct vm *vm, bool ok)
 	s = m->save;
 	m->save = NULL;
 	if (s && s->armed && !ok)
-		take_back(m, s);
+		take_back(m, &s->epoch);
 	mutex_unlock(&m->lock);
 	save_free(s);
 	gmem_changed(m);
@@ -316,8 +349,10 @@ uint64_t gmem_save_size(struct vm *vm)
 	uint64_t n;
 
 	mutex_lock(&m->lock);
-	n = m->tracking ? bitmap_count(m->open, m->nchunks) + bitmap_count(m->dma_done, m->nchunks)
-			: m->backed;
+	n = m->tracking ? 0 : m->backed;
+	for (uint64_t c = 0; m->tracking && (c = epoch_next(&m->epoch, m->nchunks, c)) < m->nchunks;
+	     c++)
+		n++;
 	mutex_unlock(&m->lock);
 	return n << CHUNK_SHIFT;
 }
@@ -328,15 +363,17 @@ void gmem_watch(struct vm *vm)
 
 	mutex_lock(&m->lock);
 	m->tracking = true;
-	memset(m->open, 0, BITMAP_WORDS(m->nchunks) * 8);
-	memset(m->dma_done, 0, BITMAP_WORDS(m->nchunks) * 8);
+	memset(m->epoch.open, 0, BITMAP_WORDS(m->nchunks) * 8);
+	memset(m->epoch.changed, 0, BITMAP_WORDS(m->nchunks) * 8);
+	memset(m->epoch.dma_done, 0, BITMAP_WORDS(m->nchunks) * 8);
 	npt_protect(&vm->npt);
 	mutex_unlock(&m->lock);
-	flush_all(vm);
+	gmem_flush(vm);
 }
 
 void gmem_track_destroy(struct gmem *m)
 {
 	save_free(m->save);
 	m->save = NULL;
+	gmem_mark_free(m);
 }

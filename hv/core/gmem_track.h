@@ -57,6 +57,20 @@ uint64_t gmem_save_size(struct vm *vm);
  */
 void gmem_watch(struct vm *vm);
 
+/* --- a mark ------------------------------------------------------------------------------ */
+
+/*
+ * RAM as it is now is what gmem_rewind() brings back, as often as asked: the first write to a piece
+ * keeps a copy of it. Takes an earlier mark's place. The VM is quiesced, no DMA under way.
+ * ERR_NOMEM, and the earlier mark is gone.
+ */
+int gmem_mark(struct vm *vm) MUST_CHECK;
+bool gmem_marked(struct vm *vm);
+/* Puts back the pages that changed since the mark; returns how many. As above, with a mark, and no
+ * save under way. */
+uint64_t gmem_rewind(struct vm *vm);
+void gmem_unmark(struct vm *vm);
+
 /* --- RAM that comes later -------------------------------------------------------------- */
 
 /* Where pieces come from that are not there yet. */
@@ -64,7 +78,8 @@ struct gmem_source {
 	/* Somebody waits for the piece at addr: gmem_supply() or gmem_lose() it soon. Does not
 	 * wait. */
 	void (*want)(void *ctx, gpa_t addr);
-	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May wait. */
+	/* RAM is reset or destroyed, nobody waits any more: the source is not used after this. May
+	 * wait. */
 	void (*release)(void *ctx);
 	void *ctx;
 };
@@ -75,8 +90,18 @@ struct gmem_source {
 int gmem_attach(struct vm *vm, const struct gmem_source *src, struct errmsg *e) MUST_CHECK;
 /* GMEM_CHUNK bytes for the piece at addr; NULL: zeros. Not wanted any more: OK. ERR_NOMEM. */
 int gmem_supply(struct vm *vm, gpa_t addr, const void *data) MUST_CHECK;
+/*
+ * The same with a frame of 64 KiB that stays the source's, until its release(): the machine reads
+ * it, and gets one of its own with the first write. RAM is watched (gmem_watch()).
+ */
+int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame) MUST_CHECK;
+/* Takes back the promise of host memory: a machine that shares takes what it needs, or is paused.
+ */
+void gmem_unpromise(struct vm *vm);
 /* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
 void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
+/* There is no host memory for the piece at addr now: the machine that waits for it is paused. */
+void gmem_starve(struct vm *vm, gpa_t addr);
 /* The first piece at or behind *addr that is neither supplied nor lost; false if there is none. */
 bool gmem_missing(struct vm *vm, gpa_t *addr);
 /* True if a piece was lost. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/irq.h"
+#include "hv/arch/x86/smp.h"
 #include "hv/arch/x86/tsc.h"
 #include "hv/arch/x86/xstate.h"
 #include "hv/core/pvclock.h"
@@ -38,6 +39,25 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 
 		waitq_wake_all(&v->waitq);
 		spin_unlock(&v->lock, flags);
+	}
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+void vcpu_flush_all(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+	/* A CPU that was in the guest has left it when it has answered, and looks at the request.
+	 */
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		int cpu = __atomic_load_n(&vm->vcpus[i]->running_on, __ATOMIC_SEQ_CST);
+
+		if (cpu >= 0 && (unsigned)cpu != cpu_id())
+			smp_call((unsigned)cpu, nothing, NULL);
 	}
 }
 

@@ -12,6 +12,7 @@
 #include "hv/core/memmap.h"
 #include "hv/core/vclock.h"
 #include "hv/core/vcpu.h"
+#include "hv/core/vm_mark.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
@@ -46,6 +47,7 @@ const char *vm_disposition_text(enum vm_disposition d)
 	    [DISP_ERROR] = "error",
 	    [DISP_SAVED] = "saved",
 	    [DISP_DISK_ERROR] = "disk-error",
+	    [DISP_NO_SPACE] = "no-space",
 	};
 
 	return text[d];
@@ -92,6 +94,7 @@ static void tear_down(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		if (vm->vcpus[i])
 			vcpu_destroy(vm->vcpus[i]);
+	vm_mark_free(vm);
 	vclock_destroy(vm);
 	virt->vm_destroy(vm);
 	gmem_destroy(vm);
@@ -280,12 +283,18 @@ void vm_unquiesce(struct vm *vm)
 
 /* --- life cycle --------------------------------------------------------------------- */
 
+void vm_forget_action(struct vm *vm)
+{
+	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
+	vm->deferred_action = VM_ACTION_NONE;
+}
+
 /* Everything at power-on, boot payload loaded. vCPUs are parked, the clock stands. */
 static int power_on(struct vm *vm, struct errmsg *e)
 {
 	gmem_reset(vm);
-	__atomic_store_n(&vm->action, VM_ACTION_NONE, __ATOMIC_SEQ_CST);
-	vm->deferred_action = VM_ACTION_NONE;
+	vm_mark_free(vm);
+	vm_forget_action(vm);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_reset(vm->vcpus[i]);
 	devices_reset(vm);
@@ -306,8 +315,11 @@ static int start_locked(struct vm *vm, struct errmsg *e)
 
 	if (vm->run_state != VM_STOPPED && vm->run_state != VM_FROZEN)
 		return wrong_state(vm, e);
-	vclock_set(vm, 0);
-	err = power_on(vm, e);
+	err = gmem_promise(vm, e); /* a frozen one has given it back */
+	if (!err) {
+		vclock_set(vm, 0);
+		err = power_on(vm, e);
+	}
 	if (err)
 		return err_prefix(e, err, "vm '%s'", vm->config.name);
 	vm->disposition = DISP_NONE;
@@ -419,6 +431,9 @@ int vm_poweroff(struct vm *vm, struct errmsg *e)
 void vm_freeze(struct vm *vm)
 {
 	stop_locked(vm, VM_FROZEN, DISP_SAVED);
+	vm_mark_free(vm);
+	gmem_reset(vm);
+	gmem_unpromise(vm);
 }
 
 /* --- the manager: what guests ask of their own machine ------------------------------- */

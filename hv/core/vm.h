@@ -18,6 +18,7 @@
 #include "hv/core/vtimer.h"
 
 struct vm;
+struct vm_mark;
 struct gmem;
 struct iobus;
 struct virt_vcpu; /* the back end's part: VMCB or VMCS and host-side state */
@@ -39,6 +40,7 @@ enum vm_disposition {
 	DISP_ERROR, /* something the hypervisor cannot continue; vm->reason says what */
 	DISP_SAVED, /* frozen by snapshot save --poweroff */
 	DISP_DISK_ERROR,
+	DISP_NO_SPACE, /* paused: the store is full; vm_resume() goes on once there is room */
 };
 
 /* Requests to a vCPU thread, bits; see vcpu_request(). */
@@ -112,7 +114,8 @@ struct vm {
 	struct gmem *gmem;
 	/* the snapshot that RAM is watched against (gmem_track.h), for the next one; zeros: none */
 	uint8_t base_id[16];
-	char base_name[64]; /* its name when it was taken */
+	char base_name[64];   /* its name when it was taken */
+	struct vm_mark *mark; /* vm_mark.c */
 	struct npt npt;
 	struct iobus *iobus;
 	struct cpu_model *cpu_model; /* the CPUID image; stored in snapshots */
@@ -144,6 +147,12 @@ struct vm {
 /* Tells a vCPU to look at its requests: an IPI if it is in guest mode, a wake-up if it halts. Any
  * context. */
 void vcpu_request(struct vcpu *v, uint32_t bits);
+
+/*
+ * Returns when no CPU uses an older nested translation of the VM any more. By a thread with
+ * interrupts on, without spinlocks; does not wait for vCPUs that are not in the guest.
+ */
+void vcpu_flush_all(struct vm *vm);
 
 /* --- life cycle (vm.c). Each takes the VM's mutex; thread context; may wait. ----------- */
 
@@ -208,6 +217,9 @@ struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id);
  */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
+/* What the guest asked for and was not carried out yet is of no meaning any more. The VM's mutex.
+ */
+void vm_forget_action(struct vm *vm);
 /* Pauses this guest, with a disposition and a reason, for what the operator can mend. Any context.
  */
 void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -16,6 +16,7 @@
 enum {
 	MEMORY_MIN_MIB = 16,
 	MEMORY_MAX_MIB = 1 << 20, /* 1 TiB */
+	DISK_MAX_MIB = 1 << 30,	  /* 1 PiB */
 	MEMORY_STEP_MIB = 2,	  /* one large page */
 	UART_MAX = 3,
 	TSC_MIN_KHZ = 100000,	/* 100 MHz */
@@ -135,6 +136,8 @@ static const struct prop blk_props[] = {
     PROP_COMPATIBLE,
     PROP_SLOT,
     {"backend", PROP_TEXT, true, DEV(backend), .rule = &rule_print},
+    {"base", PROP_TEXT, false, DEV(base), .rule = &rule_print},
+    {"size-mib", PROP_NUMBER, false, DEV(disk_size), .min = 1, .max = DISK_MAX_MIB, .unit = MIB},
     {"serial", PROP_TEXT, false, DEV(serial), .rule = &rule_print},
     {"read-only", PROP_FLAG, false, DEV(read_only)},
 };
@@ -535,6 +538,11 @@ static int check_devices(const struct ctx *root, struct vm_config *v)
 	ctx_child(&devices, root, root->node, "devices");
 	for (uint32_t i = 0; i < v->ndevs; i++) {
 		ctx_child(&c, &devices, root->node, v->devs[i].name);
+		if ((v->devs[i].base[0] || v->devs[i].disk_size) &&
+		    strncmp(v->devs[i].backend, CONFIG_STORE_PREFIX,
+			sizeof(CONFIG_STORE_PREFIX) - 1) != 0)
+			return REFUSE(&c, "%s: only with a backend '" CONFIG_STORE_PREFIX "NAME'",
+			    v->devs[i].base[0] ? "base" : "size-mib");
 		for (uint32_t k = 0; k < i; k++)
 			if (clash(&c, &v->devs[i], &v->devs[k]))
 				return ERR_INVAL;

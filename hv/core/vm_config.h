@@ -18,13 +18,18 @@ enum boot_method { BOOT_NONE, BOOT_LINUX };
 
 enum config_dev_kind { CONFIG_UART, CONFIG_VIRTIO_BLK, CONFIG_VIRTIO_CONSOLE };
 
+/* A back end that begins so is a disk of the store. */
+#define CONFIG_STORE_PREFIX "store:"
+
 struct config_dev {
 	enum config_dev_kind kind;
 	char name[VM_NAME_MAX + 1]; /* node name: "serial0", "disk0" */
 	char model[32];		    /* compatible string: "amber,virtio-blk" */
 	uint8_t pci_slot;	    /* PCI devices: 1..31, unique; 0: assigned in order from 4 */
 	uint8_t uart_index;	    /* UARTs: 0..3 for COM1..COM4 */
-	char backend[64];	    /* disks: partition label or "guid:..."; empty for others */
+	char backend[64]; /* disks: partition label, "guid:..." or "store:NAME"; empty for others */
+	char base[64];	  /* disks of the store, if made anew: the partition or payload below */
+	uint64_t disk_size; /* the same: bytes; 0: the base's */
 	bool read_only;
 	char serial[21];    /* disks: the serial number shown to the guest */
 	char port_name[32]; /* virtio consoles: the name of the port, e.g. "org.amber.clock" */

@@ -18,14 +18,17 @@
 #include "hv/mm/mm.h"
 
 int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
+int (*virtio_blk_open_store)(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
+int (*virtio_blk_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
 
 /* Feature bits, 5.2.3 */
-#define VIRTIO_BLK_F_SIZE_MAX BIT(1)
-#define VIRTIO_BLK_F_SEG_MAX  BIT(2)
-#define VIRTIO_BLK_F_RO	      BIT(5)
-#define VIRTIO_BLK_F_BLK_SIZE BIT(6)
-#define VIRTIO_BLK_F_FLUSH    BIT(9)
-#define VIRTIO_BLK_F_DISCARD  BIT(13)
+#define VIRTIO_BLK_F_SIZE_MAX	  BIT(1)
+#define VIRTIO_BLK_F_SEG_MAX	  BIT(2)
+#define VIRTIO_BLK_F_RO		  BIT(5)
+#define VIRTIO_BLK_F_BLK_SIZE	  BIT(6)
+#define VIRTIO_BLK_F_FLUSH	  BIT(9)
+#define VIRTIO_BLK_F_DISCARD	  BIT(13)
+#define VIRTIO_BLK_F_WRITE_ZEROES BIT(14)
 
 /* struct virtio_blk_config, 5.2.4 */
 enum vblk_config {
@@ -36,6 +39,9 @@ enum vblk_config {
 	VBLK_CONFIG_MAX_DISCARD_SECTORS = 36,
 	VBLK_CONFIG_MAX_DISCARD_SEG = 40,
 	VBLK_CONFIG_DISCARD_SECTOR_ALIGNMENT = 44,
+	VBLK_CONFIG_MAX_WRITE_ZEROES_SECTORS = 48,
+	VBLK_CONFIG_MAX_WRITE_ZEROES_SEG = 52,
+	VBLK_CONFIG_WRITE_ZEROES_MAY_UNMAP = 56,
 };
 /* struct virtio_blk_req, 5.2.6 */
 enum vblk_type {
@@ -44,6 +50,7 @@ enum vblk_type {
 	VBLK_T_FLUSH = 4,
 	VBLK_T_GET_ID = 8,
 	VBLK_T_DISCARD = 11,
+	VBLK_T_WRITE_ZEROES = 13,
 };
 enum vblk_header { HEADER_TYPE = 0, HEADER_SECTOR = 8, HEADER_SIZE = 16 };
 /* struct virtio_blk_discard_write_zeroes */
@@ -51,7 +58,8 @@ enum vblk_discard {
 	DISCARD_SECTOR = 0,
 	DISCARD_NUM_SECTORS = 8,
 	DISCARD_FLAGS = 12,
-	DISCARD_SIZE = 16
+	DISCARD_SIZE = 16,
+	DISCARD_FLAG_UNMAP = 1,
 };
 enum { VBLK_DISCARD_MAX = 1 << 22 }; /* sectors */
 
@@ -108,26 +116,40 @@ static int accept_get_id(struct vblk_req *r, const struct vring_chain *c, uint64
 	return VBLK_S_OK;
 }
 
-/* A hint: where the host's disk cannot do it, as after a restore elsewhere, nothing is done. */
-static int accept_discard(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+/* The range of a discard; flags: those that the request may have. */
+static int accept_range(
+    struct vblk_req *r, const struct vring_chain *c, uint64_t feature, uint32_t flags)
 {
 	struct vblk *b = r->b;
 	uint8_t range[DISCARD_SIZE];
 	uint32_t sectors;
 
-	if (!(b->st.virtio.driver_features & VIRTIO_BLK_F_DISCARD))
+	if (!(b->st.virtio.driver_features & feature))
 		return VBLK_S_UNSUPP;
 	if (b->read_only || c->read_len != HEADER_SIZE + DISCARD_SIZE ||
 	    vring_gather(&b->v.vq[0], c, HEADER_SIZE, range, sizeof(range)))
 		return VBLK_S_IOERR;
-	if (get_le32(range + DISCARD_FLAGS))
-		return VBLK_S_UNSUPP; /* 5.2.6.2: no flag is for DISCARD */
+	if (get_le32(range + DISCARD_FLAGS) & ~flags)
+		return VBLK_S_UNSUPP;
 	r->sector = get_le64(range + DISCARD_SECTOR);
 	sectors = get_le32(range + DISCARD_NUM_SECTORS);
 	if (!sectors || sectors > VBLK_DISCARD_MAX || !range_in(r->sector, sectors, b->st.capacity))
 		return VBLK_S_IOERR;
 	r->left = (uint64_t)sectors * SECTOR_SIZE;
 	return b->backend->has_discard ? VBLK_UNDER_WAY : VBLK_S_OK;
+}
+
+/* A hint: where the host's disk cannot do it, as after a restore elsewhere, nothing is done.
+ * 5.2.6.2: no flag is for DISCARD. */
+static int accept_discard(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	return accept_range(r, c, VIRTIO_BLK_F_DISCARD, 0);
+}
+
+/* Offered only where what was discarded reads as zeros, with or without leave to unmap. */
+static int accept_write_zeroes(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
+{
+	return accept_range(r, c, VIRTIO_BLK_F_WRITE_ZEROES, DISCARD_FLAG_UNMAP);
 }
 
 static const struct vblk_handler {
@@ -140,6 +162,7 @@ static const struct vblk_handler {
     {VBLK_T_FLUSH, BLK_FLUSH, accept_flush},
     {VBLK_T_GET_ID, BLK_FLUSH, accept_get_id},
     {VBLK_T_DISCARD, BLK_DISCARD, accept_discard},
+    {VBLK_T_WRITE_ZEROES, BLK_DISCARD, accept_write_zeroes},
 };
 
 /* The last byte that the device may write (5.2.6.4). */
@@ -335,9 +358,31 @@ static void release(struct vblk *b)
 	advance_all(&batch);
 }
 
-static void vblk_drain(struct virtio_dev *v)
+/* Those that wait for room in the host's disk are let go of. No lock held. */
+static void drop_stalled(struct vblk *b)
 {
-	struct vblk *b = vblk_of(v);
+	uint64_t flags = spin_lock(&b->slock);
+
+	list_init(&b->stalled);
+	b->active -= b->nstalled;
+	b->nstalled = 0;
+	spin_unlock(&b->slock, flags);
+}
+
+/* They are tried again with the next release(). No lock held. */
+static void retry_stalled(struct vblk *b)
+{
+	uint64_t flags = spin_lock(&b->slock);
+
+	splice(&b->kept, &b->stalled);
+	b->nstalled = 0;
+	spin_unlock(&b->slock, flags);
+}
+
+/* Waits for all that the host is at work on. */
+static void finish_all(struct vblk *b)
+{
+	struct virtio_dev *v = &b->v;
 	uint64_t flags;
 
 	release(b);
@@ -346,9 +391,16 @@ static void vblk_drain(struct virtio_dev *v)
 		virtio_work_later(v);
 	mutex_unlock(&v->lock);
 	flags = spin_lock(&b->slock);
-	while (b->active || b->busy)
+	while (b->active != b->nstalled || b->busy)
 		flags = waitq_wait(&b->idle, &b->slock, flags);
 	spin_unlock(&b->slock, flags);
+}
+
+/* The driver's reset, and the end. */
+static void vblk_drain(struct virtio_dev *v)
+{
+	finish_all(vblk_of(v));
+	drop_stalled(vblk_of(v));
 }
 
 static const struct virtio_ops vblk_ops = {
@@ -370,6 +422,9 @@ static void fill_config(struct vblk *b)
 	put_le32(b->config + VBLK_CONFIG_MAX_DISCARD_SECTORS, VBLK_DISCARD_MAX);
 	put_le32(b->config + VBLK_CONFIG_MAX_DISCARD_SEG, 1);
 	put_le32(b->config + VBLK_CONFIG_DISCARD_SECTOR_ALIGNMENT, 1);
+	put_le32(b->config + VBLK_CONFIG_MAX_WRITE_ZEROES_SECTORS, VBLK_DISCARD_MAX);
+	put_le32(b->config + VBLK_CONFIG_MAX_WRITE_ZEROES_SEG, 1);
+	b->config[VBLK_CONFIG_WRITE_ZEROES_MAY_UNMAP] = 1;
 }
 
 static const struct device_model vblk_model;
@@ -395,10 +450,18 @@ int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
 		const struct vblk *b = d->priv;
 		const struct vm *other;
 
-		if (d->model != &vblk_model || !(other = claimed_by_other(b, vm, instead)))
+		if (d->model != &vblk_model || b->read_only)
 			continue;
-		return err_set(e, ERR_BUSY, "device %s: disk '%s' is in use by vm '%s'", d->name,
-		    b->backend->label, other->config.name);
+		other = claimed_by_other(b, vm, instead);
+		if (other)
+			return err_set(e, ERR_BUSY, "device %s: disk '%s' is in use by vm '%s'",
+			    d->name, b->backend->label, other->config.name);
+		if (virtio_blk_claiming) {
+			int err = virtio_blk_claiming(vm, b->backend, e);
+
+			if (err)
+				return err_prefix(e, err, "device %s", d->name);
+		}
 	}
 	LIST_FOREACH(pos, &vm->devices)
 	{
@@ -420,10 +483,25 @@ static bool is_guest_disk(const struct blk_dev *d)
 	return memcmp(d->type_guid, type, sizeof(type)) == 0;
 }
 
+/* Disks of the store are opened on demand; others are there. */
+static int find_backend(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e)
+{
+	if (strncmp(cfg->backend, CONFIG_STORE_PREFIX, sizeof(CONFIG_STORE_PREFIX) - 1) == 0 &&
+	    virtio_blk_open_store)
+		return virtio_blk_open_store(cfg, out, e);
+	*out = blk_find(cfg->backend);
+	if (!*out)
+		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
+	if (!is_guest_disk(*out))
+		return err_set(e, ERR_INVAL, "'%s' is not a partition for guests (type %s)",
+		    cfg->backend, GUID_GUEST_DISK_TEXT);
+	return OK;
+}
+
 static int vblk_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	static const uint16_t queue_size[] = {VBLK_QUEUE_SIZE};
-	struct blk_dev *backend = blk_find(cfg->backend);
+	struct blk_dev *backend;
 	struct virtio_desc desc = {
 	    .id = VIRTIO_ID_BLOCK,
 	    .class_code = 0x010000, /* mass storage, SCSI: what drivers have come to expect */
@@ -435,12 +513,10 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	    .queue_size = queue_size,
 	};
 	struct vblk *b;
+	int err = find_backend(cfg, &backend, e);
 
-	if (!backend)
-		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
-	if (!is_guest_disk(backend))
-		return err_set(e, ERR_INVAL, "'%s' is not a partition for guests (type %s)",
-		    cfg->backend, GUID_GUEST_DISK_TEXT);
+	if (err)
+		return err;
 	b = heap_zalloc(sizeof(*b));
 	dev->priv = b;
 	if (!b)
@@ -457,12 +533,14 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	list_init(&b->gated);
 	list_init(&b->bounce_waiters);
 	list_init(&b->kept);
+	list_init(&b->stalled);
 	spinlock_init(&b->slock, RANK_DEV_SPIN);
 	waitq_init(&b->idle);
 	fill_config(b);
 	desc.config = b->config;
 	desc.features |= b->read_only ? VIRTIO_BLK_F_RO : 0;
 	desc.features |= backend->has_discard && !b->read_only ? VIRTIO_BLK_F_DISCARD : 0;
+	desc.features |= backend->discard_zeroes && !b->read_only ? VIRTIO_BLK_F_WRITE_ZEROES : 0;
 	return virtio_create(&b->v, dev, cfg, &desc, &vblk_ops, &b->st.virtio, b->st.queue, e);
 }
 
@@ -511,9 +589,7 @@ static void vblk_quiesce(struct device *dev)
 
 static void vblk_finish_all(struct device *dev)
 {
-	struct vblk *b = dev->priv;
-
-	vblk_drain(&b->v);
+	finish_all(dev->priv);
 }
 
 /* Requests that a saved state lists as in flight are done (again) first. v.lock held. */
@@ -550,6 +626,7 @@ static void vblk_resume(struct device *dev)
 		replay(b);
 	b->replay = false;
 	mutex_unlock(&b->v.lock);
+	retry_stalled(b);
 	release(b);
 	virtio_resume(&b->v);
 }

@@ -29,4 +29,19 @@ int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e) MUST_C
  */
 extern int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
 
+/*
+ * Finds the device of a back end "store:NAME", and makes that disk first if there
+ * is none and the configuration says how. When the machine is made; thread
+ * context, may wait. NULL: there are no such disks.
+ */
+struct config_dev;
+extern int (*virtio_blk_open_store)(
+    const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
+/*
+ * Called for each disk that the machine may write, from virtio_blk_claim(): the
+ * machine is about to start or to be restored. An error refuses that. NULL: nobody
+ * wants to know.
+ */
+extern int (*virtio_blk_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
+
 #endif

@@ -57,6 +57,8 @@ struct vblk_req {
 	/* the guest's buffers, and how far they are used up */
 	unsigned nseg, seg_index;
 	uint32_t seg_off;
+	unsigned part_index; /* both as they were before the part under way */
+	uint32_t part_off;
 	struct vring_seg seg[VBLK_QUEUE_SIZE];
 	/* the part under way */
 	struct blk_req blk;
@@ -87,10 +89,14 @@ struct vblk {
 	uint64_t stat_host_errors; /* atomic: parts that the host's disk failed */
 	/* protected by slock, rank RANK_DEV_SPIN: */
 	struct spinlock slock;
-	unsigned active;   /* requests accepted and not finished */
-	unsigned busy;	   /* threads that take a request a step further */
-	bool held;	   /* no further step may begin */
-	struct list kept;  /* requests that came up while it was held */
+	unsigned active;  /* requests accepted and not finished */
+	unsigned busy;	  /* threads that take a request a step further */
+	bool held;	  /* no further step may begin */
+	struct list kept; /* requests that came up while it was held */
+	/* requests for which the host's disk has no room: the machine is paused, and
+	 * they are tried again when it goes on */
+	struct list stalled;
+	unsigned nstalled;
 	struct waitq idle; /* busy became 0 */
 	struct vblk_req *bounce_owner;
 	struct list bounce_waiters;

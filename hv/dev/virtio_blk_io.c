@@ -188,6 +188,8 @@ static bool prepare_part(struct vblk_req *r)
 	int err = OK;
 
 	r->nsg = r->nmaps = 0;
+	r->part_index = r->seg_index;
+	r->part_off = r->seg_off;
 	if (r->op == BLK_READ || r->op == BLK_WRITE)
 		err = r->bounced ? prepare_bounced(r, &bytes) : prepare_direct(r, &bytes);
 	if (err) {
@@ -320,11 +322,37 @@ static bool submit_part(struct vblk_req *r)
 	return __atomic_exchange_n(&r->phase, PHASE_SUBMITTED, __ATOMIC_ACQ_REL) != PHASE_DONE;
 }
 
+/*
+ * The host's disk has no room, and nothing has changed: the guest waits, paused, until the
+ * operator has made some. The part is done again then. Returns the next in the bounce buffer.
+ */
+static struct vblk_req *stall(struct vblk_req *r)
+{
+	struct vblk *b = r->b;
+	struct vblk_req *next;
+	uint64_t flags;
+
+	unmap_part(r);
+	next = bounce_release(r);
+	r->seg_index = r->part_index;
+	r->seg_off = r->part_off;
+	r->step = STEP_SUBMIT;
+	flags = spin_lock(&b->slock);
+	list_push_back(&b->stalled, &r->link);
+	b->nstalled++;
+	spin_unlock(&b->slock, flags);
+	vm_hold(b->v.vm, DISP_NO_SPACE,
+	    "disk '%s': no space left in the store; 'vm resume' goes on", b->backend->name);
+	return next;
+}
+
 /* Returns the request to go on with, in its new step: r, the next in the bounce buffer, or none. */
 static struct vblk_req *take_step(struct vblk_req *r)
 {
 	switch (r->step) {
 	case STEP_COMPLETED:
+		if (r->blk.status == ERR_NOSPACE)
+			return stall(r);
 		r->step = part_done(r) ? STEP_SUBMIT : STEP_FINISH;
 		return r;
 	case STEP_SUBMIT:

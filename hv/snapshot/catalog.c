@@ -144,7 +144,13 @@ int disk_record_add(
 	put_le64(rec + DK_OVERLAY, d->overlay);
 	put_le16(rec + DK_NAME_LEN, (uint16_t)name);
 	memcpy(rec + DK_NAME, d->name, name);
-	return tree_insert(s, &key, rec, (uint32_t)(DK_NAME + name), e);
+	err = d->overlay ? store_object_link(s, d->overlay, e) : OK;
+	if (err)
+		return err;
+	err = tree_insert(s, &key, rec, (uint32_t)(DK_NAME + name), e);
+	if (err && d->overlay) /* its count is one too high now */
+		s->dead = true;
+	return err;
 }
 
 int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg *e)

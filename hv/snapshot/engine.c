@@ -10,23 +10,37 @@
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/store_blk.h"
 
 static struct mutex lock; /* protects the store: one caller at a time */
 static struct store *store;
 static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
+static unsigned waiting;      /* threads that want the lock; atomic */
 static unsigned holders;      /* users that keep the store over several locks */
 static uint64_t raised;	      /* write epochs; atomic */
 
 struct store *engine_lock(struct errmsg *e)
 {
+	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
 	mutex_lock(&lock);
+	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
 	if (store)
 		return store;
 	err_set(e, ERR_NOENT, "%s", why_not.text);
 	mutex_unlock(&lock);
 	return NULL;
+}
+
+bool engine_is_wanted(void)
+{
+	return __atomic_load_n(&waiting, __ATOMIC_RELAXED) != 0;
+}
+
+struct store *engine_store_if_mine(void)
+{
+	return lock.owner == thread_current() ? store : NULL;
 }
 
 static struct blk_dev *find_partition(void)
@@ -84,6 +98,8 @@ static void reopen_if_broken(void)
 	store = NULL;
 	if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
+	else
+		overlay_blk_reattach(store);
 }
 
 void engine_unlock(void)
@@ -97,10 +113,15 @@ void engine_hold(void)
 	holders++;
 }
 
+void engine_let_go(void)
+{
+	holders--;
+}
+
 void engine_release(void)
 {
 	mutex_lock(&lock);
-	holders--;
+	engine_let_go();
 	engine_unlock();
 }
 
@@ -129,10 +150,13 @@ int engine_error(const char *name, int err, struct errmsg *e)
 static int first_write(struct vm *vm, struct blk_dev *backend)
 {
 	struct errmsg e;
-	struct store *s = engine_lock(&e);
+	struct store *s;
 	uint64_t epoch;
 	int err;
 
+	if (overlay_blk_is(backend))
+		return OK; /* snapshots of it have layers of their own */
+	s = engine_lock(&e);
 	/* No store at all: no snapshot that could be put over this disk. One that does not open is
 	 * another matter. */
 	if (!s)
@@ -158,6 +182,7 @@ void engine_init(void)
 	else if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
 	virtio_blk_before_first_write = first_write;
+	overlay_blk_init();
 }
 
 bool engine_is_frozen(const struct vm_config *c)

@@ -30,6 +30,8 @@ enum save_flags {
 	SAVE_FULL = 1 << 2, /* all of RAM, also if only some of it has changed since the last one */
 };
 
+enum { SAVE_SLOTS_DEFAULT = 64 };
+
 struct save_result {
 	struct snap_info info;
 	uint64_t bytes;	   /* in the store, state tree included */
@@ -41,9 +43,11 @@ struct save_result {
  * Saves a running or paused machine: what has changed since it was last saved or restored, if that
  * snapshot is still there, else all. A running one stands still for the moment of the snapshot and
  * goes on while it is written, or stays frozen (SAVE_POWEROFF). On failure nothing has changed.
+ * slots: how many copies of 64 KiB may wait for the disk, 0: SAVE_SLOTS_DEFAULT; a guest that
+ * outruns the disk by more waits.
  */
-int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress progress,
-    void *ctx, struct save_result *out, struct errmsg *e) MUST_CHECK;
+int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
+    engine_progress progress, void *ctx, struct save_result *out, struct errmsg *e) MUST_CHECK;
 
 enum restore_flags {
 	RESTORE_PAUSED = 1 << 0,  /* stays paused afterwards */
@@ -64,6 +68,14 @@ struct restore_result {
  */
 int engine_restore(const char *name, const char *as, unsigned flags, engine_progress progress,
     void *ctx, struct restore_result *out, struct errmsg *e) MUST_CHECK;
+
+/*
+ * Makes count machines of one snapshot, called as-1, as-2 and so on (or as, if it is one), which
+ * share its memory until they write to it. Their UUIDs come from their names. RESTORE_PAUSED or 0.
+ * *made: how many there are, also after an error. Host memory is not promised to them.
+ */
+int engine_clone(const char *snapshot, const char *as, unsigned count, unsigned flags,
+    unsigned *made, struct errmsg *e) MUST_CHECK;
 
 /* True if the machine was saved with SAVE_POWEROFF and neither restored nor started since. */
 bool engine_is_frozen(const struct vm_config *c);

@@ -14,9 +14,15 @@ uint64_t engine_epochs_raised(void);
  * lock between two steps. After a failure it refuses changes until the last one has released it.
  */
 void engine_hold(void);
-/* Without the lock. */
+/* Without the lock, and with it. */
 void engine_release(void);
+void engine_let_go(void);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
+
+/* Does anybody wait for the store's lock? Any context. */
+bool engine_is_wanted(void);
+/* The store, if the calling thread holds it locked; else NULL. */
+struct store *engine_store_if_mine(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "hv/mm/mm.h"
 #include "hv/snapshot/compress.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/ram_image.h"
 
 /* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
  * again with the next change. */
@@ -16,7 +17,8 @@ enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
 
 struct pager {
 	struct vm *vm;
-	struct snap *snap;
+	struct snap *snap;	 /* NULL for a clone */
+	struct ram_image *image; /* of a clone, else NULL */
 	struct thread *thread;
 	struct gmem_source source;
 	uint8_t *buf;	      /* STORE_CHUNK bytes */
@@ -63,39 +65,58 @@ static bool stopped(struct pager *p)
 
 /* --- pieces ------------------------------------------------------------------------------ */
 
-static void supply(struct pager *p, gpa_t addr, const void *data)
+static void lose(struct pager *p, gpa_t addr, const char *why)
 {
-	int err;
-
-	while ((err = gmem_supply(p->vm, addr, data)) != OK && !stopped(p)) {
-		vm_hold(p->vm, DISP_NO_MEMORY,
-		    "no host memory for RAM at 0x%llx; resume when there is some",
-		    (unsigned long long)addr.a);
-		thread_sleep(100000000);
-	}
+	log_error("vm '%s': %s", p->vm->config.name, why);
+	gmem_lose(p->vm, addr, why);
 }
 
-/* One piece, wherever it is. A bad one stops the guest when it is touched, not the machine. */
-static void fetch(struct pager *p, gpa_t addr)
+/* A clone's piece: the image's frame. */
+static int share(struct pager *p, gpa_t addr, struct errmsg *e)
 {
-	struct errmsg e;
-	struct store *s = engine_lock(&e);
-	int err = s ? snap_ram_read(p->snap, addr, p->buf, &e) : ERR_NOENT;
+	struct store *s = engine_lock(e);
+	hpa_t frame = hpa(0);
+	int err = s ? ram_image_get(p->image, addr, &frame, e) : ERR_NOENT;
 
 	if (s)
 		engine_unlock();
-	if (err) {
-		log_error("vm '%s': %s", p->vm->config.name, e.text);
-		gmem_lose(p->vm, addr, e.text);
-	} else {
-		supply(p, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
-	}
+	if (err)
+		return err;
+	return frame.a ? gmem_supply_shared(p->vm, addr, frame) : gmem_supply(p->vm, addr, NULL);
 }
 
+static int read_own(struct pager *p, gpa_t addr, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	int err = s ? snap_ram_read(p->snap, addr, p->buf, e) : ERR_NOENT;
+
+	if (s)
+		engine_unlock();
+	if (err)
+		return err;
+	return gmem_supply(p->vm, addr, all_zero(p->buf, STORE_CHUNK) ? NULL : p->buf);
+}
+
+/*
+ * One piece, wherever it is. A bad one stops the guest when it is touched, not the machine.
+ * ERR_NOMEM: there may be host memory later.
+ */
+static int fetch(struct pager *p, gpa_t addr)
+{
+	struct errmsg e;
+	int err = p->image ? share(p, addr, &e) : read_own(p, addr, &e);
+
+	if (err && err != ERR_NOMEM)
+		lose(p, addr, e.text);
+	return err == ERR_NOMEM ? err : OK;
+}
+
+/* Zeros need no host memory before somebody touches them: this cannot fail. */
 static void supply_zeros(struct pager *p, uint64_t end)
 {
 	while (p->cursor.a < end && gmem_missing(p->vm, &p->cursor) && p->cursor.a < end) {
-		supply(p, p->cursor, NULL);
+		if (gmem_supply(p->vm, p->cursor, NULL))
+			return;
 		p->cursor.a += GMEM_CHUNK;
 	}
 	p->cursor.a = MAX(p->cursor.a, end);
@@ -103,33 +124,37 @@ static void supply_zeros(struct pager *p, uint64_t end)
 
 /*
  * The next piece in the order in which the snapshot has them, read ahead; what lies before it is
- * zero. False: all was seen, or that order cannot be had, and the rest is fetched one by one.
+ * zero. ERR_NOENT: that was all. Any other error: the rest has to be fetched one by one.
  */
-static bool next_in_order(struct pager *p)
+static int next_in_order(struct pager *p)
 {
 	struct errmsg e;
 	struct store *s = engine_lock(&e);
 	uint32_t len = 0;
-	gpa_t addr;
+	gpa_t addr, chunk;
 	int err = s ? snap_ram_next(p->snap, &addr, p->buf, &len, &e) : ERR_IO;
 
 	if (s)
 		engine_unlock();
-	if (err == ERR_NOENT) {
+	if (err == ERR_NOENT)
 		supply_zeros(p, UINT64_MAX);
-		return false;
-	}
-	if (err) {
+	else if (err)
 		log_error("vm '%s': %s", p->vm->config.name, e.text);
-		return false;
-	}
-	supply_zeros(p, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK));
-	if (len == GMEM_CHUNK)
-		supply(p, addr, p->buf);
+	if (err)
+		return err;
+	chunk = gpa(ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK));
+	supply_zeros(p, chunk.a);
+	p->cursor.a = MAX(p->cursor.a, chunk.a + GMEM_CHUNK);
+	return len == GMEM_CHUNK ? gmem_supply(p->vm, addr, p->buf) : fetch(p, chunk);
+}
+
+/* The next piece that is missing; without host memory for it, later. */
+static void fetch_next(struct pager *p)
+{
+	if (fetch(p, p->cursor) == OK)
+		p->cursor.a += GMEM_CHUNK;
 	else
-		fetch(p, gpa(ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK)));
-	p->cursor.a = MAX(p->cursor.a, ALIGN_DOWN(addr.a, (uint64_t)GMEM_CHUNK) + GMEM_CHUNK);
-	return true;
+		thread_sleep(10000000);
 }
 
 /* False: nothing is missing any more, but what is lost. */
@@ -138,22 +163,25 @@ static bool step(struct pager *p)
 	gpa_t addr;
 
 	if (take_wanted(p, &addr)) {
-		fetch(p, addr);
+		if (fetch(p, addr) == ERR_NOMEM)
+			gmem_starve(p->vm, addr);
 		return true;
 	}
 	if (p->in_order) {
-		p->in_order = next_in_order(p);
-		if (!p->in_order && p->cursor.a != UINT64_MAX)
+		int err = next_in_order(p);
+
+		p->in_order = err == OK;
+		if (err && err != ERR_NOENT)
 			p->cursor.a = 0; /* once more, piece by piece */
 		return true;
 	}
-	if (p->cursor.a == UINT64_MAX || !gmem_missing(p->vm, &p->cursor))
+	if (!gmem_missing(p->vm, &p->cursor))
 		return false;
-	fetch(p, p->cursor);
-	p->cursor.a += GMEM_CHUNK;
+	fetch_next(p);
 	return true;
 }
 
+/* A clone's image is given back when the machine is gone: it runs on the image's frames. */
 static void pager_main(void *arg)
 {
 	struct pager *p = arg;
@@ -165,11 +193,12 @@ static void pager_main(void *arg)
 		gmem_detach(p->vm);
 		log_info("vm '%s': all of its memory is there", p->vm->config.name);
 	}
-	if (engine_lock(&e)) {
+	if (p->snap && engine_lock(&e)) {
 		snap_close(p->snap);
 		engine_unlock();
 	}
-	engine_release();
+	if (p->snap)
+		engine_release();
 	thread_exit();
 }
 
@@ -177,6 +206,13 @@ static void pager_main(void *arg)
 
 static void pager_free(struct pager *p)
 {
+	struct errmsg e;
+
+	if (p->image && engine_lock(&e)) {
+		ram_image_unref(p->image);
+		engine_unlock();
+		engine_release();
+	}
 	heap_free(p->buf);
 	heap_free(p);
 }
@@ -192,35 +228,54 @@ static void release(void *ctx)
 	pager_free(p);
 }
 
+/* Freed with the VM from here on, also after a failure. */
+static int begin(struct pager *p, struct vm *vm, struct errmsg *e)
+{
+	char name[32];
+
+	p->vm = vm;
+	p->source = (struct gmem_source){want, release, p};
+	spinlock_init(&p->lock, RANK_VCPU);
+	gmem_watch(vm);
+	if (gmem_attach(vm, &p->source, e))
+		return ERR_NOMEM;
+	str_format(name, sizeof(name), "pager/%s", vm->config.name);
+	p->thread = thread_create(name, pager_main, p, THREAD_XSTATE, PAGER_WEIGHT);
+	return p->thread ? OK : err_set(e, ERR_NOMEM, "out of memory");
+}
+
 int pager_start(struct vm *vm, struct snap *sn, struct errmsg *e)
 {
 	struct pager *p = heap_zalloc(sizeof(*p));
-	char name[32];
+	int err;
 
 	if (p)
 		p->buf = heap_alloc(STORE_CHUNK);
 	if (!p || !p->buf) {
-		if (p)
-			pager_free(p);
+		heap_free(p);
 		snap_close(sn);
 		return err_set(e, ERR_NOMEM, "out of memory");
 	}
-	p->vm = vm;
 	p->snap = sn;
 	p->in_order = true;
-	p->source = (struct gmem_source){want, release, p};
-	spinlock_init(&p->lock, RANK_VCPU);
-	gmem_watch(vm);
-	if (gmem_attach(vm, &p->source, e)) { /* from now on it is freed with the VM */
-		snap_close(sn);
-		return ERR_NOMEM;
-	}
-	str_format(name, sizeof(name), "pager/%s", vm->config.name);
-	p->thread = thread_create(name, pager_main, p, THREAD_XSTATE, PAGER_WEIGHT);
-	if (!p->thread) {
-		snap_close(sn);
-		return err_set(e, ERR_NOMEM, "out of memory");
-	}
 	engine_hold();
-	return OK;
+	err = begin(p, vm, e);
+	if (err) {
+		p->snap = NULL;
+		snap_close(sn);
+		engine_let_go();
+	}
+	return err;
+}
+
+int pager_start_shared(struct vm *vm, struct ram_image *image, struct errmsg *e)
+{
+	struct pager *p = heap_zalloc(sizeof(*p));
+
+	if (!p)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	ram_image_ref(image);
+	p->image = image;
+	engine_hold();
+	return begin(p, vm, e);
 }

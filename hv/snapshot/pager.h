@@ -16,4 +16,8 @@
  */
 int pager_start(struct vm *vm, struct snap *sn, struct errmsg *e) MUST_CHECK;
 
+struct ram_image;
+/* The same for a clone, which shares the image's frames; takes a reference of its own. */
+int pager_start_shared(struct vm *vm, struct ram_image *image, struct errmsg *e) MUST_CHECK;
+
 #endif

@@ -13,6 +13,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/vm_tree.h"
 
@@ -25,6 +26,8 @@ struct restore {
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
 	uint64_t started, busy; /* time_now() and time_busy() then */
+	struct snap_disk *layered; /* the snapshot's disks that are in the store */
+	unsigned nlayered;
 };
 
 static struct blk_dev *find_by_guid(const uint8_t guid[16])
@@ -37,7 +40,10 @@ static struct blk_dev *find_by_guid(const uint8_t guid[16])
 	return NULL;
 }
 
-/* A disk that was written since is not put under an older memory. */
+/*
+ * A partition that was written since is not put under an older memory; a disk of the store is given
+ * the content that it had.
+ */
 static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 {
 	for (unsigned i = 0; i < snap_info(r->snap)->ndisks; i++) {
@@ -45,6 +51,13 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 		uint64_t now;
 		int err = snap_disk(r->snap, i, &d, e);
 
+		if (!err && d.overlay) {
+			err = overlay_blk_check(s, &d, e);
+			if (!err)
+				r->layered[r->nlayered++] = d;
+			if (!err)
+				continue;
+		}
 		if (err)
 			return err;
 		if (!find_by_guid(d.guid))
@@ -58,6 +71,15 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 			    d.name, (unsigned long long)now, (unsigned long long)d.epoch);
 	}
 	return OK;
+}
+
+static bool is_disk(const struct snap_disk *d, const struct blk_dev *b)
+{
+	const size_t prefix = sizeof(CONFIG_STORE_PREFIX) - 1;
+
+	if (d->overlay)
+		return overlay_blk_is(b) && strcmp(b->name + prefix, d->name) == 0;
+	return memcmp(d->guid, b->part_guid, sizeof(d->guid)) == 0;
 }
 
 /* The disks that the new machine would write are those whose epochs were compared. */
@@ -78,7 +100,7 @@ static int check_backends(struct restore *r, struct errmsg *e)
 
 			if (err)
 				return err;
-			known |= memcmp(d.guid, b->part_guid, sizeof(d.guid)) == 0;
+			known |= is_disk(&d, b);
 		}
 		if (!known)
 			return err_set(e, ERR_STATE,
@@ -155,14 +177,20 @@ static int load_later(struct restore *r, struct errmsg *e)
 	return pager_start(r->tree.vm, sn, e);
 }
 
-/* Builds the machine aside from the open snapshot, state and RAM checked and in place. */
+/* Builds the machine aside from the open snapshot, state and RAM checked and in place. What is
+ * built goes with vm_tree_done() after an error too. */
 static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
 {
 	struct snap_info info = *snap_info(r->snap);
 	void *fdt = NULL;
 	size_t size;
-	int err = check_disks(r, s, e);
+	int err = OK;
 
+	r->layered = heap_zalloc(SNAP_DISKS_MAX * sizeof(*r->layered));
+	if (!r->layered)
+		err = err_set(e, ERR_NOMEM, "out of memory");
+	if (!err)
+		err = check_disks(r, s, e);
 	if (!err)
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
@@ -177,10 +205,8 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 		err = check_backends(r, e);
 	if (!err)
 		err = r->flags & RESTORE_EAGER ? load_all(r, e) : load_later(r, e);
-	if (err) {
-		vm_tree_done(&r->tree, false);
+	if (err)
 		return err;
-	}
 	memcpy(r->tree.vm->base_id, info.id, sizeof(info.id));
 	str_copy(r->tree.vm->base_name, sizeof(r->tree.vm->base_name), info.name);
 	return OK;
@@ -213,6 +239,8 @@ static int prepare(struct restore *r, const char *name, const char *as, struct e
 	}
 	snap_close(r->snap);
 	engine_unlock();
+	if (err) /* without the lock: a pager that was started wants it to end */
+		vm_tree_done(&r->tree, false);
 	return err;
 }
 
@@ -232,6 +260,22 @@ static int name_of(const char *name, char out[VM_NAME_MAX + 1], struct errmsg *e
 		str_copy(out, VM_NAME_MAX + 1, snap_info(sn)->vm);
 		snap_close(sn);
 	}
+	engine_unlock();
+	return err;
+}
+
+/* The machine's disks in the store go back. The old machine, if there is one, stands still. */
+static int restore_disks(struct restore *r, struct errmsg *e)
+{
+	struct store *s;
+	int err;
+
+	if (!r->nlayered)
+		return OK;
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
+	err = overlay_blk_restore(s, r->layered, r->nlayered, e);
 	engine_unlock();
 	return err;
 }
@@ -256,12 +300,17 @@ static int run(struct restore *r, struct vm *vm, struct restore_result *out, str
 static int thaw(struct restore *r, struct vm **old, struct restore_result *out, struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm, *gone;
+	struct errmsg ignored;
 	int err = engine_clear_frozen(&vm->config, e);
 
 	if (!err)
 		err = virtio_blk_claim(vm, *old, e);
+	if (!err)
+		err = restore_disks(r, e);
 	if (err) {
 		vm_tree_done(&r->tree, false);
+		if (*old && virtio_blk_claim(*old, NULL, &ignored)) /* they are the old one's */
+			log_error("vm '%s': %s", (*old)->config.name, ignored.text);
 		return err;
 	}
 	vm_tree_load(&r->tree);
@@ -304,5 +353,6 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	}
 	if (err && old && was_running && vm_resume(old, &ignored))
 		log_error("vm '%s': %s", r.name, ignored.text);
+	heap_free(r.layered);
 	return engine_error(name, err, e);
 }

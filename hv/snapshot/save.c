@@ -14,12 +14,13 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/vm_tree.h"
 
 /* A save under way. */
 struct save {
 	struct vm *vm;
-	unsigned flags;
+	unsigned flags, slots;
 	engine_progress progress;
 	void *ctx;
 	bool still; /* the guest stands still until all is written */
@@ -28,12 +29,11 @@ struct save {
 	struct state_writer tree;
 	uint64_t paused_at, done, total;
 	struct snap_disk disks[SNAP_DISKS_MAX];
+	struct blk_dev *layered[SNAP_DISKS_MAX]; /* those in the store, else NULL */
+	struct overlay_mark *marks;		 /* as many */
 	unsigned ndisks;
 	uint64_t raised; /* engine_epochs_raised() when the disks were looked up */
 };
-
-/* Copies of 64 KiB that may wait for the disk. */
-enum { SAVE_SLOTS = 64 };
 
 static bool is_zero(const uint64_t *p, uint64_t bytes)
 {
@@ -70,13 +70,17 @@ static uint64_t nonzero_bytes(struct vm *vm)
 static int check_space(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const uint64_t tree = 4 * MIB;
-	struct vm *vm = sv->vm;
+	uint64_t bytes = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
+	/* a piece that has changed may be changed in every other page */
+	unsigned runs = sv->full ? 1 : GMEM_CHUNK_PAGES / 2;
 
-	if (!sv->full)
-		return store_can_hold(s, gmem_save_size(vm) + tree, e);
-	if (store_can_hold(s, vm->config.memory + tree, e) == OK)
+	if (store_can_hold_pieces(s, bytes + tree, (bytes + tree) / GMEM_CHUNK * runs, false, e) ==
+	    OK)
 		return OK;
-	return store_can_hold(s, nonzero_bytes(vm) + tree, e);
+	if (!sv->full)
+		return ERR_NOSPACE;
+	bytes = nonzero_bytes(sv->vm) + tree;
+	return store_can_hold_pieces(s, bytes, bytes / GMEM_CHUNK, false, e);
 }
 
 /* The snapshot that the machine's memory is watched against, if it is still there. */
@@ -95,7 +99,7 @@ static bool base_is_there(struct vm *vm, struct store *s)
 	return same;
 }
 
-/* Which disks the machine writes directly, and what their epochs are now. */
+/* Which disks the machine writes; of partitions, what their epochs are now. */
 static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 {
 	const struct vm_config *c = &sv->vm->config;
@@ -115,6 +119,11 @@ static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 			return err_set(
 			    e, ERR_RANGE, "more than %d disks that it writes", SNAP_DISKS_MAX);
 		b = blk_find(d->backend);
+		sv->layered[sv->ndisks] = b && overlay_blk_is(b) ? b : NULL;
+		if (sv->layered[sv->ndisks]) { /* recorded when it is frozen */
+			sv->ndisks++;
+			continue;
+		}
 		if (!b || memcmp(b->part_guid, none, sizeof(none)) == 0)
 			return err_set(e, ERR_UNSUPPORTED,
 			    "disk '%s': '%s' is not a partition with a GUID, so nothing could tell "
@@ -129,6 +138,21 @@ static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 		sv->ndisks++;
 	}
 	return OK;
+}
+
+/* Disks of the store have room for one layer more. Their threads use the store meanwhile. */
+static int prepare_disks(struct save *sv, struct errmsg *e)
+{
+	const struct vm_config *c = &sv->vm->config;
+	int err = OK;
+
+	for (uint32_t i = 0; !err && i < c->ndevs; i++) {
+		struct blk_dev *b = c->devs[i].backend[0] ? blk_find(c->devs[i].backend) : NULL;
+
+		if (b && overlay_blk_is(b) && !c->devs[i].read_only)
+			err = overlay_blk_prepare(b, e);
+	}
+	return err;
 }
 
 /* What can be refused, reserved or looked up while the guest still runs. */
@@ -173,7 +197,7 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 		return ERR_NOENT;
 	err = begin_in_store(sv, s, name, e);
 	if (!err) {
-		err = gmem_save_begin(sv->vm, sv->full, SAVE_SLOTS, e);
+		err = gmem_save_begin(sv->vm, sv->full, sv->slots, e);
 		if (err)
 			snap_writer_abort(sv->writer);
 	}
@@ -185,15 +209,34 @@ static int begin(struct save *sv, const char *name, struct errmsg *e)
 
 /* --- the store, for one step at a time: others use it while a machine is being saved --- */
 
+/* Until the disks' threads have come to the marks; the first error. */
+static int wait_for_marks(struct save *sv, struct errmsg *e)
+{
+	struct errmsg ignored;
+	int err = OK;
+
+	for (unsigned i = 0; i < sv->ndisks; i++) {
+		int one = overlay_blk_marked(&sv->marks[i], &sv->disks[i], err ? &ignored : e);
+
+		if (!err)
+			err = one;
+	}
+	return err;
+}
+
 static int record_disks(struct save *sv, struct errmsg *e)
 {
-	struct store *s = engine_lock(e);
-	int err = s ? OK : ERR_NOENT;
+	int err = wait_for_marks(sv, e);
+	struct store *s;
 
+	if (err)
+		return err;
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
 	for (unsigned i = 0; !err && i < sv->ndisks; i++)
 		err = snap_writer_disk(sv->writer, &sv->disks[i], e);
-	if (s)
-		engine_unlock();
+	engine_unlock();
 	return err;
 }
 
@@ -322,6 +365,9 @@ static int capture(struct save *sv, struct errmsg *e)
 		if (s)
 			engine_unlock();
 	}
+	for (unsigned i = 0; !err && i < sv->ndisks; i++)
+		if (sv->layered[i])
+			overlay_blk_mark(sv->layered[i], &sv->marks[i]);
 	if (!err)
 		gmem_save_arm(sv->vm, sv->still);
 	return err;
@@ -383,14 +429,20 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 {
 	struct vm *vm = sv->vm;
 	bool running = vm->run_state == VM_RUNNING;
+	struct errmsg ignored;
 	int err;
 
 	if (!running && vm->run_state != VM_PAUSED)
 		return err_set(
 		    e, ERR_STATE, "vm '%s' is %s", vm->config.name, vm_state_text(vm->run_state));
-	err = begin(sv, name, e);
-	if (err)
+	sv->marks = heap_zalloc(SNAP_DISKS_MAX * sizeof(*sv->marks));
+	err = sv->marks ? prepare_disks(sv, e) : err_set(e, ERR_NOMEM, "out of memory");
+	if (!err)
+		err = begin(sv, name, e);
+	if (err) {
+		heap_free(sv->marks);
 		return err;
+	}
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
 	/* for the progress bar, before the pause: it takes the longer the more memory there is */
 	sv->total = sv->full ? vm->config.memory : gmem_save_size(vm);
@@ -404,17 +456,21 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		memcpy(vm->base_id, out->info.id, sizeof(vm->base_id));
 		str_copy(vm->base_name, sizeof(vm->base_name), out->info.name);
 	}
+	(void)wait_for_marks(sv, &ignored); /* after an error: nobody may come to them any more */
 	engine_release();
+	heap_free(sv->marks);
 	heap_free(sv->tree.buf);
 	return err;
 }
 
-int engine_save(struct vm *vm, const char *name, unsigned flags, engine_progress progress,
-    void *ctx, struct save_result *out, struct errmsg *e)
+int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
+    engine_progress progress, void *ctx, struct save_result *out, struct errmsg *e)
 {
 	struct save sv = {.vm = vm, .flags = flags, .progress = progress, .ctx = ctx};
 	uint64_t busy = time_busy();
 	int err;
+
+	sv.slots = slots ? MIN(slots, (unsigned)GMEM_SLOTS_MAX) : SAVE_SLOTS_DEFAULT;
 
 	*out = (struct save_result){.bytes = 0};
 	mutex_lock(&vm->lock);

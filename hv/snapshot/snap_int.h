@@ -41,7 +41,7 @@ int catalog_change_ram(
 void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2]);
 /* Whether the snapshot with this state is open. */
 bool catalog_is_open(struct store *s, uint64_t state_object);
-/* One disk record of a state object. */
+/* One disk record of a state object; takes a link on the layer that it names. */
 int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
     struct errmsg *e);
 

@@ -8,6 +8,7 @@
 #include "hv/lib/fmt.h"
 #include "hv/lib/state.h"
 #include "hv/mm/mm.h"
+#include "hv/snapshot/disk_object.h"
 #include "hv/snapshot/snap_int.h"
 
 /* --- saving -------------------------------------------------------------------------- */
@@ -402,7 +403,11 @@ int snap_verify(struct snap *sn, bool (*progress)(void *ctx, uint64_t done, uint
 	err = snap_state(sn, &fdt, &size, e);
 	if (!err)
 		heap_free(fdt);
-	for (unsigned i = 0; !err && i < sn->info.ndisks; i++)
+	for (unsigned i = 0; !err && i < sn->info.ndisks; i++) {
 		err = snap_disk(sn, i, &disk, e);
+		if (!err && disk.overlay && disk_object_verify(sn->store, disk.overlay, e))
+			err = err_prefix(
+			    e, ERR_CORRUPT, "snapshot '%s': disk '%s'", sn->info.name, disk.name);
+	}
 	return err ? err : verify_ram(sn, progress, ctx, e);
 }

@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "hv/mm/mm.h"
+#include "hv/lib/fmt.h"
+#include "hv/snapshot/disk_object.h"
 #include "hv/snapshot/snap_int.h"
+#include "hv/snapshot/vdisk.h"
 
 enum { WINDOW_GROUPS = 128 }; /* a quarter of a million blocks: 504 KiB of counts */
 
@@ -66,7 +69,8 @@ static int object_done(struct check *c, struct errmsg *e)
 	if (!c->has_object)
 		return OK;
 	c->has_object = false;
-	if ((a->flags & OBJ_COMPLETE) && !c->orphan &&
+	/* the totals of a layer of a disk are always those of its records */
+	if (((a->flags & OBJ_COMPLETE) || a->kind == KIND_DISK) && !c->orphan &&
 	    (a->extents != b->extents || a->raw != b->raw || a->blocks != b->blocks ||
 		a->index_crc != b->index_crc || a->size < c->extent_end))
 		return err_set(e, ERR_CORRUPT, "object %llu: extents and record disagree",
@@ -163,6 +167,79 @@ static int on_extent(
 	return OK;
 }
 
+/* What a layer of a disk holds of a chunk. */
+static int on_disk_chunk(
+    struct check *c, const struct store_key *k, const uint8_t *data, uint32_t len, struct errmsg *e)
+{
+	struct disk_chunk x;
+	int err = disk_chunk_decode(c->s, k, data, len, &x, e);
+
+	for (unsigned i = 0; !err && i < STORE_CHUNK_BLOCKS; i++)
+		if (x.data >> i & 1)
+			err = count_refs(c, x.block[i], 1, e);
+	if (err || !c->records)
+		return err;
+	if (!c->has_object || c->object != k->object || c->info.kind != KIND_DISK)
+		return err_set(e, ERR_CORRUPT, "object %llu: chunks of a disk that is none",
+		    (unsigned long long)k->object);
+	for (unsigned i = 0; i < STORE_CHUNK_BLOCKS; i++) {
+		bool has = x.data >> i & 1;
+
+		if (!has && !(x.zero >> i & 1))
+			continue;
+		c->extent_end = k->offset + (i + 1) * STORE_BLOCK;
+		c->seen.raw += STORE_BLOCK;
+		c->seen.blocks += has;
+	}
+	c->seen.extents++;
+	c->res->extents++;
+	return OK;
+}
+
+/* An object that something other than a snapshot's record names: there, a layer, and no orphan. */
+static int check_layer(struct check *c, const char *what, uint64_t id, struct errmsg *e)
+{
+	struct store_object_info o = {.kind = 0};
+	bool orphan = false;
+	int err = id < OBJ_FIRST ? ERR_NOENT : store_object_get(c->s, id, &o, NULL);
+
+	if (!err)
+		err = object_is_orphan(c->s, id, &orphan, e);
+	if (err && err != ERR_NOENT)
+		return err;
+	if (err || orphan || o.kind != KIND_DISK)
+		return err_set(e, ERR_CORRUPT, "%s: object %llu: missing or wrong", what,
+		    (unsigned long long)id);
+	c->refs_made += id_mix(id);
+	return OK;
+}
+
+static int on_vdisk(struct check *c, const uint8_t *data, uint32_t len, struct errmsg *e)
+{
+	struct vdisk v;
+	char what[VDISK_NAME_MAX + 16];
+	int err = vdisk_decode(data, len, &v, e);
+
+	if (err)
+		return err;
+	str_format(what, sizeof(what), "disk '%s'", v.name);
+	return check_layer(c, what, v.top, e);
+}
+
+/* A disk of a snapshot. */
+static int on_disk(
+    struct check *c, const struct store_key *k, const uint8_t *data, struct errmsg *e)
+{
+	uint64_t layer = get_le64(data + DK_OVERLAY);
+	char what[48];
+
+	if (!layer)
+		return OK;
+	str_format(what, sizeof(what), "object %llu: disk %llu", (unsigned long long)k->object,
+	    (unsigned long long)k->offset);
+	return check_layer(c, what, layer, e);
+}
+
 /* A snapshot's objects: there, complete, of the right kind, and not orphans. */
 static int on_snapshot(struct check *c, const uint8_t *data, uint32_t len, struct errmsg *e)
 {
@@ -203,6 +280,8 @@ static int on_item(
 
 	if (k->type == REC_EXTENT && k->object >= OBJ_FIRST)
 		return on_extent(c, k, data, len, e);
+	if (k->type == REC_DISK_CHUNK && k->object >= OBJ_FIRST)
+		return on_disk_chunk(c, k, data, len, e);
 	if (!c->records)
 		return OK;
 	if (k->object != c->object) {
@@ -221,7 +300,9 @@ static int on_item(
 	if (k->object >= OBJ_FIRST && k->type == REC_OBJECT)
 		return on_object(c, k, data, len, e);
 	if (k->object >= OBJ_FIRST && k->type == REC_DISK && len >= DK_NAME)
-		return OK;
+		return on_disk(c, k, data, e);
+	if (k->object == OBJ_DISKS && k->type == REC_VDISK)
+		return on_vdisk(c, data, len, e);
 	if (k->type >= REC_OPTIONAL)
 		return OK;
 	return err_set(e, ERR_CORRUPT, "store: record of unknown type %u in object %llu", k->type,

@@ -50,7 +50,8 @@ enum store_super_offset {
 /* A bit is set by the first commit that needs it, and stays. */
 enum store_incompat {
 	SBI_PARENTS = 1, /* objects may have parents (OB_PARENT) */
-	SBI_KNOWN = SBI_PARENTS,
+	SBI_DISKS = 2,	 /* there are, or were, disks: OBJ_DISKS, REC_DISK_CHUNK */
+	SBI_KNOWN = SBI_PARENTS | SBI_DISKS,
 };
 
 /* The header of every metadata block. */
@@ -115,6 +116,7 @@ enum store_object {
 	OBJ_CATALOG = 1, /* REC_SNAPSHOT, by hash of the name */
 	OBJ_ORPHANS = 2, /* REC_ORPHAN, by object number: begun or half deleted */
 	OBJ_EPOCHS = 3,	 /* REC_EPOCH, by hash of the partition's GUID */
+	OBJ_DISKS = 4,	 /* REC_VDISK, by hash of the name */
 	OBJ_FIRST = 16,	 /* the first of all others */
 };
 
@@ -124,9 +126,11 @@ enum store_record {
 	REC_SNAPSHOT = 1,
 	REC_ORPHAN = 2, /* no data */
 	REC_EPOCH = 3,
+	REC_VDISK = 4,
 	REC_OBJECT = 16,
 	REC_DISK = 17,
 	REC_EXTENT = 18,
+	REC_DISK_CHUNK = 19, /* in objects of KIND_DISK, which have no extents */
 	REC_OPTIONAL = 0x8000,
 };
 
@@ -187,6 +191,34 @@ enum store_disk_offset {
 	DK_NAME_LEN = 36, /* u16 */
 	DK_NAME = 40,
 };
+
+/* What a layer of a disk holds of an aligned STORE_CHUNK: a record only if it holds something. */
+enum store_disk_chunk_offset {
+	DC_DATA = 0,   /* u16: bit i: block i of the chunk is stored */
+	DC_ZERO = 2,   /* u16: bit i: block i reads as zeros */
+	DC_FLAGS = 4,  /* u32: 0 */
+	DC_BLOCKS = 8, /* for each bit in DC_DATA, in ascending order: */
+	DC_BLOCK = 0,  /* u64: the block */
+	DC_CRC = 8,    /* u32: its CRC-32C */
+	DC_BLOCK_BYTES = 12,
+};
+
+/* A disk that lives in the store. */
+enum store_vdisk_offset {
+	VD_VERSION = 0,	    /* u16: 1 */
+	VD_NAME_LEN = 2,    /* u16 */
+	VD_BASE_LEN = 4,    /* u16 */
+	VD_BASE_KIND = 6,   /* u16: enum vdisk_base_kind */
+	VD_FLAGS = 8,	    /* u32: 0 */
+	VD_TOP = 16,	    /* u64: object: the layer that is written */
+	VD_SIZE = 24,	    /* u64: bytes */
+	VD_BASE_GUID = 32,  /* 16 bytes: the partition's; else zeros */
+	VD_BASE_EPOCH = 48, /* u64: its write epoch */
+	VD_BASE_SIZE = 56,  /* u64: bytes */
+	VD_BASE_CRC = 64,   /* u32: CRC-32C of the payload file; else 0 */
+	VD_STRINGS = 72,    /* the name, then the base's name, without NULs */
+};
+enum vdisk_base_kind { VDISK_BASE_NONE = 0, VDISK_BASE_PARTITION = 1, VDISK_BASE_PAYLOAD = 2 };
 
 enum store_epoch_offset { EP_GUID = 0, EP_EPOCH = 16, EP_BYTES = 24 };
 

@@ -179,7 +179,20 @@ int object_decode(uint64_t id, const uint8_t *data, uint32_t len, struct store_o
     struct errmsg *e);
 /* Whether the object is listed as begun or half deleted. */
 int object_is_orphan(struct store *s, uint64_t id, bool *orphan, struct errmsg *e);
+/* Overwrites the record, in one change of the tree. */
+int object_put(struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e);
 int orphans_remove(struct store *s);
+
+/* disk_object.c, vdisk.c: records of disks; the values are checked, what they name is not looked
+ * at. */
+struct disk_chunk;
+struct vdisk;
+int disk_chunk_decode(const struct store *s, const struct store_key *k, const uint8_t *data,
+    uint32_t len, struct disk_chunk *out, struct errmsg *e);
+/* Removes the record of a chunk and the references that it held. */
+int disk_chunk_remove(struct store *s, const struct store_key *k, const uint8_t *data, uint32_t len,
+    struct errmsg *e);
+int vdisk_decode(const uint8_t *data, uint32_t len, struct vdisk *out, struct errmsg *e);
 
 /* store.c: may the running change go on? ERR_STATE (read-only, dead), ERR_NOSPACE (reserve). */
 int store_may_change(struct store *s, bool deleting, struct errmsg *e);

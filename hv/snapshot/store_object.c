@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hv/lib/crc32c.h"
+#include "hv/snapshot/snapshot.h"
 #include "hv/snapshot/store_int.h"
 
 static struct store_key orphan_key(uint64_t id)
@@ -87,9 +88,7 @@ int store_object_get(struct store *s, uint64_t id, struct store_object_info *out
 	return err ? err : object_decode(id, data, len, out, e);
 }
 
-/* Overwrites the record, in one change of the tree. */
-static int object_put(
-    struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e)
+int object_put(struct store *s, uint64_t id, const struct store_object_info *in, struct errmsg *e)
 {
 	struct store_key key = object_key(id);
 	uint8_t rec[OB_BYTES];
@@ -435,8 +434,32 @@ static int extent_remove(
 	return err;
 }
 
+/* Layers of disks that an object's removal made orphans: to be removed after it. */
+struct orphaned {
+	uint64_t id[SNAP_DISKS_MAX];
+	unsigned n;
+};
+
+/* Lets go of the layer that a snapshot's disk record names, and removes the record. */
+static int disk_record_remove(struct store *s, const struct store_key *key, const uint8_t *data,
+    uint32_t len, struct orphaned *o, struct errmsg *e)
+{
+	uint64_t layer = len >= DK_NAME ? get_le64(data + DK_OVERLAY) : 0;
+	bool orphan = false;
+	int err = layer ? store_object_unlink(s, layer, &orphan, e) : OK;
+
+	if (err)
+		return err;
+	err = tree_delete(s, key, e);
+	if (err && layer) /* its count lacks one now */
+		s->dead = true;
+	if (!err && orphan && o->n < ARRAY_LEN(o->id)) /* else at the next opening */
+		o->id[o->n++] = layer;
+	return err;
+}
+
 /* Removes the first record of the object behind its REC_OBJECT; ERR_NOENT if none is left. */
-static int remove_one(struct store *s, uint64_t id, struct errmsg *e)
+static int remove_one(struct store *s, uint64_t id, struct orphaned *o, struct errmsg *e)
 {
 	struct store_key key = {id, REC_OBJECT, 1};
 	struct store_extent x;
@@ -448,6 +471,10 @@ static int remove_one(struct store *s, uint64_t id, struct errmsg *e)
 		return err;
 	if (key.object != id)
 		return ERR_NOENT;
+	if (key.type == REC_DISK)
+		return disk_record_remove(s, &key, data, len, o, e);
+	if (key.type == REC_DISK_CHUNK)
+		return disk_chunk_remove(s, &key, data, len, e);
 	if (key.type != REC_EXTENT)
 		return tree_delete(s, &key, e);
 	err = extent_decode(s, &key, data, len, &x, e);
@@ -455,7 +482,7 @@ static int remove_one(struct store *s, uint64_t id, struct errmsg *e)
 }
 
 /* Removes all records of the object but REC_OBJECT, in as many commits as that takes. */
-static int remove_content(struct store *s, uint64_t id, struct errmsg *e)
+static int remove_content(struct store *s, uint64_t id, struct orphaned *o, struct errmsg *e)
 {
 	int err;
 
@@ -464,7 +491,7 @@ static int remove_content(struct store *s, uint64_t id, struct errmsg *e)
 		if (!err)
 			err = store_may_change(s, true, e);
 		if (!err)
-			err = remove_one(s, id, e);
+			err = remove_one(s, id, o, e);
 	} while (!err);
 	return err == ERR_NOENT ? OK : err;
 }
@@ -500,12 +527,13 @@ static int remove_record(struct store *s, uint64_t id, uint64_t *next, struct er
 	return err;
 }
 
-int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
+/* The object and those of its parents that nothing else refers to. */
+static int remove_chain(struct store *s, uint64_t id, struct orphaned *o, struct errmsg *e)
 {
 	uint64_t next;
 
 	for (; id; id = next) { /* parents' numbers are smaller: it ends */
-		int err = remove_content(s, id, e);
+		int err = remove_content(s, id, o, e);
 
 		if (!err)
 			err = remove_record(s, id, &next, e);
@@ -515,6 +543,18 @@ int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
 			return err;
 	}
 	return OK;
+}
+
+int store_object_delete(struct store *s, uint64_t id, struct errmsg *e)
+{
+	struct orphaned o = {.n = 0}, none;
+	int err = remove_chain(s, id, &o, e);
+
+	for (unsigned i = 0; !err && i < o.n; i++) {
+		none.n = ARRAY_LEN(none.id); /* layers have no disk records */
+		err = remove_chain(s, o.id[i], &none, e);
+	}
+	return err;
 }
 
 /* At opening: what a power cut left half written or half deleted. One that resists is passed over.

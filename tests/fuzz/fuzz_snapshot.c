@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A store that lies. The input is a list of changes to a good store of four snapshots, three of
- * them a chain; its first byte says whether all checksums are made right again afterwards (bit 0),
- * so that the fuzzer gets behind them. Then everything is done with the store that can be done.
- *
- * A change has 12 bytes: block (an index into the blocks in use), kind, offset (2), 8 bytes of
- * value.
+ * A store that lies. The input is a list of changes (store_image.h) to a good store of four
+ * snapshots, three of them a chain. Then everything is done with the store that can be done.
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "hv/lib/cursor.h"
-#include "tests/unit/fake/fake_store.h"
-
-enum { BLOCKS = 512, EDIT = 12, MAX_EDITS = 64 };
-enum edit_kind { SET1, SET2, SET4, SET8, ADD, COPY_BLOCK, TRUNCATE, SHIFT, EDIT_KINDS };
-
-static struct mem_disk disk;
-static uint8_t *good;
-static uint64_t used[BLOCKS];
-static unsigned nused;
+#include "tests/fuzz/store_image.h"
 
 static void make_good(void)
 {
 	static uint8_t ram[60 << 10];
-	uint8_t guid[16] = {9}, zero[STORE_BLOCK] = {0};
+	uint8_t guid[16] = {9};
 	struct errmsg e;
 	struct store *s;
 	uint64_t epoch;
@@ -44,42 +28,7 @@ static void make_good(void)
 	if (fake_save_child(s, "grandchild", "child", 4, ram, sizeof(ram), false, &e))
 		abort();
 	store_close(s);
-	good = malloc((size_t)BLOCKS * STORE_BLOCK);
-	memcpy(good, disk.data, (size_t)BLOCKS * STORE_BLOCK);
-	for (uint64_t b = 0; b < BLOCKS; b++)
-		if (memcmp(good + b * STORE_BLOCK, zero, STORE_BLOCK))
-			used[nused++] = b;
-}
-
-static void edit(const uint8_t *in)
-{
-	uint8_t *block = disk.data + used[in[0] % nused] * STORE_BLOCK;
-	uint32_t at = get_le16(in + 2) % STORE_BLOCK, n;
-
-	switch ((enum edit_kind)(in[1] % EDIT_KINDS)) {
-	case SET1:
-	case SET2:
-	case SET4:
-	case SET8:
-		n = 1u << in[1] % EDIT_KINDS;
-		memcpy(block + at / n * n, in + 4, n);
-		break;
-	case ADD:
-		block[at] = (uint8_t)(block[at] + in[4]);
-		break;
-	case COPY_BLOCK:
-		memmove(block, disk.data + used[in[4] % nused] * STORE_BLOCK, STORE_BLOCK);
-		break;
-	case TRUNCATE:
-		disk.io.nblocks = get_le16(in + 4) % (BLOCKS + 1);
-		break;
-	case SHIFT: /* records move */
-		n = MIN(get_le16(in + 4) % 512u, STORE_BLOCK - at);
-		memmove(block + at, block + MIN(at, get_le16(in + 6) % (STORE_BLOCK - n)), n);
-		break;
-	case EDIT_KINDS:
-		break;
-	}
+	keep_good();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -87,14 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!good)
 		make_good();
-	if (size < 1)
-		return 0;
-	memcpy(disk.data, good, (size_t)BLOCKS * STORE_BLOCK);
-	disk.io.nblocks = BLOCKS;
-	for (unsigned i = 0; i < MAX_EDITS && 1 + (i + 1) * EDIT <= size; i++)
-		edit(data + 1 + i * EDIT);
-	if (data[0] & 1)
-		fake_reseal(disk.data, BLOCKS);
-	fake_use_all(&disk);
+	if (damage(data, size))
+		fake_use_all(&disk);
 	return 0;
 }

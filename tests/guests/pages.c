@@ -23,11 +23,30 @@ enum {
 	INS_OFFSET = 100
 };
 
-static unsigned npages, bad;
+#define HIGH (4ULL << 30)
+
+static unsigned npages, nlow, bad;
 
 static volatile uint64_t *page_at(unsigned i)
 {
-	return (volatile uint64_t *)(uintptr_t)(BASE + (uint64_t)i * PAGE);
+	uint64_t at = i < nlow ? BASE + (uint64_t)i * PAGE : HIGH + (uint64_t)(i - nlow) * PAGE;
+
+	return (volatile uint64_t *)(uintptr_t)at;
+}
+
+/* One to one from 4 GiB on, in pages of 2 MiB: the fifth entry of the loader's second table. */
+static void map_high(void)
+{
+	static uint64_t directory[512] __attribute__((aligned(4096)));
+	uint64_t cr3, *pml4, *pdpt;
+
+	__asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+	pml4 = (uint64_t *)(uintptr_t)(cr3 & ~0xfffULL);
+	pdpt = (uint64_t *)(uintptr_t)(pml4[0] & 0x000ffffffffff000ULL);
+	for (unsigned i = 0; i < 512; i++)
+		directory[i] = (HIGH + ((uint64_t)i << 21)) | 0x83;
+	pdpt[4] = (uint64_t)(uintptr_t)directory | 3;
+	__asm__ volatile("mov %0, %%cr3" : : "r"(cr3) : "memory");
 }
 
 static uint64_t value(uint64_t pass, unsigned i, unsigned word)
@@ -116,6 +135,11 @@ void guest_main(const uint8_t *params)
 		mib = mib * 10 + (unsigned)(*s - '0');
 	for (npages = 256; npages * 2 <= mib * 256; npages *= 2)
 		;
+	nlow = npages;
+	if (*s == ',') {
+		map_high();
+		npages *= 2;
+	}
 	traps_init();
 	for (unsigned i = 0; i < npages; i++) {
 		*ins_byte(i) = 0;

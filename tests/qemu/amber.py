@@ -129,12 +129,12 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0 quiet", clock=True, extra=""):
+                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties=""):
     """The demonstration guest, or a variant of it."""
     devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
         devices += ('disk0 { compatible = "amber,virtio-blk"; slot = <4>; '
-                    f'backend = "{disk}"; serial = "amber-{name}"; }};')
+                    f'backend = "{disk}"; serial = "amber-{name}"; {disk_properties} }};')
     if clock:
         devices += ('console0 { compatible = "amber,virtio-console"; slot = <5>; '
                     'port-name = "org.amber.clock"; };')

@@ -2,7 +2,7 @@
 """Snapshots of machines that go on running while they are saved."""
 import re
 
-from amber import BUILD, Image, Machine, check, compile_manifest
+from amber import BUILD, Image, Machine, check, compile_manifest, needs
 
 
 def manifest(ctx, name="pages", memory=64, pages=32):
@@ -63,4 +63,135 @@ def test_live_save(ctx):
             check(quiet(m) >= passes[-1][1], f"live{n} does not go on")
         order = [p for _, p in sorted(passes)]
         check(order == sorted(order) and order[-1] <= after, f"passes {order}, then {after}")
+        m.poweroff()
+
+
+@needs("drive bus")
+def test_live_high(ctx):
+    """The same with memory on both sides of the hole below 4 GiB."""
+    with Machine(pages_image(ctx, memory=3072 + 32, pages="16,high"), ctx.platform, mem=8192) as m:
+        m.prompt()
+        start(m)
+        for n in range(3):
+            m.ok(f"snapshot save pages high{n}", 300)
+        for n, how in ((1, ""), (0, "--eager"), (2, "")):
+            m.ok(f"snapshot restore high{n} --yes {how}", 300)
+            quiet(m)
+        m.poweroff()
+
+
+def test_live_cancel(ctx):
+    """A save that is cancelled leaves guest and store as they were; the next one misses nothing."""
+    with Machine(pages_image(ctx), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages base --buffer=64", 120)  # one copy at a time: the guest waits often
+        room = m.json("store info") if "store info" in m.cmd("help") else None
+        for n in range(3):
+            m.send("snapshot save pages lost\r\x03")
+            m.expect(r"cancelled", 60)
+            m.prompt()
+        check([s["name"] for s in m.json("snapshot list")["snapshots"]] == ["base"], "it is there")
+        if room:
+            check(m.json("store info") == room, "the store has changed")
+        m.ok("snapshot save pages next", 120)
+        now = quiet(m)
+        m.ok("snapshot restore next --yes --eager", 120)
+        check(quiet(m) <= now, "ahead of what was saved")
+        m.ok("snapshot restore base --yes", 120)
+        quiet(m)
+        m.poweroff()
+
+
+def test_rewind(ctx):
+    """Thrown back to its mark again and again, a machine goes on from there, and saves see it."""
+    with Machine(pages_image(ctx), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.fails("vm rewind pages", "has no mark")
+        m.ok("vm mark pages")
+        passes = []
+        for n in range(6):
+            passes.append(quiet(m))
+            if n == 3:
+                m.ok("snapshot save pages between", 120)  # of what is behind the mark
+            if n == 4:
+                go_on(m)
+            answer = m.ok("vm rewind pages", 60)
+            check(answer["pages"] > 0, f"nothing was put back: {answer}")
+        # time is thrown back too: the guest does about the same each time
+        check(max(passes) - min(passes) <= max(passes), f"passes {passes}")
+        m.ok("snapshot save pages after", 120)
+        m.ok("vm unmark pages")
+        m.fails("vm rewind pages", "has no mark")
+        at = quiet(m)
+        m.ok("snapshot save pages late", 120)
+        for name in ("between", "after", "late"):
+            m.ok(f"snapshot restore {name} --yes", 120)
+            if name == "after":
+                check(quiet(m) <= at, "what was saved after going back is ahead of it")
+            else:
+                go_on(m)
+                quiet(m)
+        m.poweroff()
+
+
+def test_clones(ctx):
+    """Machines made of one snapshot share its memory, and none sees what another writes."""
+    count = 10 if ctx.platform.slow == 1 else 3
+    names = [f"web-{n + 1}" for n in range(count)]
+    with Machine(pages_image(ctx, memory=64, pages=16), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages golden --poweroff", 120)
+        before = m.ok("host memory")["used_bytes"]
+        check(m.ok(f"vm clone golden web --count={count} --paused", 120)["made"] == count, "too few")
+        m.until(lambda: m.cmd("log").count("all of its memory is there") >= count, 60, "no memory")
+        each = (m.ok("host memory")["used_bytes"] - before - (17 << 20)) / count
+        check(each < 1 << 20, f"a clone that has not run takes {each} bytes")
+        m.fails("vm clone golden web --count=2", "vm 'web-1' exists already")
+        for name in names:
+            m.ok(f"vm resume {name}")
+        for name in names:
+            quiet(m, name)
+        m.ok(f"snapshot save {names[0]} other", 120)  # what it does not share is all that is new
+        m.ok("snapshot delete golden --yes")  # they do not need it any more
+        for name in names:
+            go_on(m, name)
+            quiet(m, name)
+            m.ok(f"vm destroy {name} --yes")
+        m.ok("snapshot restore other --yes", 120)
+        go_on(m, names[0])
+        quiet(m, names[0])
+        m.ok(f"vm destroy {names[0]} --yes")
+        after = m.ok("host memory")["used_bytes"]
+        check(after <= before + (1 << 20), f"{after - before} bytes were not given back")
+        m.poweroff()
+
+
+@needs("drive bus")
+def test_no_memory(ctx):
+    """Clones that want more memory than there is are paused, and go on when there is some."""
+    with Machine(pages_image(ctx, memory=256, pages=128), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages golden --poweroff", 300)
+        m.ok("vm clone golden web --count=10", 120)
+        names = [f"web-{n + 1}" for n in range(10)]
+
+        def states():
+            return {n: m.vm(n) for n in names}
+
+        m.until(lambda: any(v["state"] == "paused" for v in states().values()), 120,
+                "there is memory enough")
+        m.until(lambda: all(v["state"] == "paused" for v in states().values()), 120,
+                "some need no more")  # each of them wants to write all that it has
+        check(all(v["disposition"] == "no-memory" for v in states().values()), states())
+        for name in names[2:]:
+            m.ok(f"vm destroy {name} --yes")
+        for name in names[:2]:
+            m.ok(f"vm resume {name}")
+        for name in names[:2]:
+            quiet(m, name)
+            check(m.vm(name)["disposition"] == "none", m.vm(name))
         m.poweroff()

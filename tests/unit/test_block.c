@@ -146,7 +146,7 @@ static void bounds(void **state)
 {
 	struct fake_disk *k = disk_new();
 	uint8_t *buf = calloc(8, SECTOR_SIZE);
-	struct sg sg[2] = {{virt_to_phys(buf), 8 * SECTOR_SIZE}};
+	struct sg sg[2] = {{.addr = virt_to_phys(buf), .len = 8 * SECTOR_SIZE}};
 
 	assert_int_equal(blk_add(&k->dev), OK);
 	assert_int_equal(run(&k->dev, BLK_READ, SECTORS - 8, 8, sg, 1), OK);
@@ -173,7 +173,7 @@ static void kinds(void **state)
 {
 	struct fake_disk *k = disk_new();
 	uint8_t *buf = calloc(1, SECTOR_SIZE);
-	struct sg sg = {virt_to_phys(buf), SECTOR_SIZE};
+	struct sg sg = {.addr = virt_to_phys(buf), .len = SECTOR_SIZE};
 
 	k->dev.read_only = true;
 	k->dev.has_discard = k->dev.has_flush = false;
@@ -250,7 +250,7 @@ static unsigned cut(uint8_t *buf, size_t len, unsigned n, size_t unit, struct sg
 		size_t random = unit * (1 + (size_t)rand() % 40);
 		size_t piece = count + 1 == n ? len : MIN(len, random);
 
-		sg[count++] = (struct sg){virt_to_phys(buf), (uint32_t)piece};
+		sg[count++] = (struct sg){.addr = virt_to_phys(buf), .len = (uint32_t)piece};
 		buf += piece;
 		len -= piece;
 	}
@@ -309,7 +309,7 @@ static void splitting_late(void **state)
 {
 	struct fake_disk *k = disk_new();
 	uint8_t *buf = malloc(64 * SECTOR_SIZE);
-	struct sg sg = {virt_to_phys(buf), 64 * SECTOR_SIZE};
+	struct sg sg = {.addr = virt_to_phys(buf), .len = 64 * SECTOR_SIZE};
 
 	k->dev.max_sectors = 4;
 	for (int error = 0; error < 2; error++) {
@@ -346,8 +346,8 @@ static void splitting_without_memory(void **state)
 {
 	struct fake_disk *k = disk_new();
 	uint8_t *buf = calloc(64, SECTOR_SIZE);
-	struct sg sg = {virt_to_phys(buf), 64 * SECTOR_SIZE};
-	struct sg odd = {virt_to_phys(buf + 1), 32 * SECTOR_SIZE};
+	struct sg sg = {.addr = virt_to_phys(buf), .len = 64 * SECTOR_SIZE};
+	struct sg odd = {.addr = virt_to_phys(buf + 1), .len = 32 * SECTOR_SIZE};
 
 	k->dev.max_sectors = 8;
 	k->dev.dma_align = 2;
@@ -364,7 +364,7 @@ static void dma_reach(void **state)
 {
 	struct fake_disk *k = disk_new();
 	uint8_t *buf = malloc(8 * SECTOR_SIZE);
-	struct sg sg = {virt_to_phys(buf), 8 * SECTOR_SIZE};
+	struct sg sg = {.addr = virt_to_phys(buf), .len = 8 * SECTOR_SIZE};
 
 	fill(buf, 8 * SECTOR_SIZE);
 	k->dev.dma_max = sg.addr.a + 8 * SECTOR_SIZE - 1;
@@ -451,7 +451,7 @@ static void partitions(void **state)
 	char name[40];
 	struct blk_dev *one, *two;
 	uint8_t buf[SECTOR_SIZE] = {1, 2, 3};
-	struct sg sg = {virt_to_phys(buf), SECTOR_SIZE};
+	struct sg sg = {.addr = virt_to_phys(buf), .len = SECTOR_SIZE};
 
 	put_gpt(k->data);
 	k->dev.max_discard = 50;
@@ -459,7 +459,7 @@ static void partitions(void **state)
 	assert_non_null(strstr(fake_log_text(), "backup GPT"));
 	one = blk_find("one");
 	two = blk_find("guid:21212121-2121-2121-2121-212121212121");
-	snprintf(name, sizeof(name), "%sp1", k->dev.name);
+	snprintf(name, sizeof(name), "%.36sp1", k->dev.name);
 	assert_non_null(one);
 	assert_non_null(two);
 	assert_ptr_equal(one, blk_find(name));

@@ -13,6 +13,8 @@
 
 #include "hv/core/gmem.c"
 #include "hv/core/gmem_back.c"
+#include "hv/core/gmem_mark.c"
+#include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/vcpu_random.h"
@@ -114,6 +116,7 @@ static uint8_t mem[RAM];     /* what the guest's memory must be */
 static uint8_t instant[RAM]; /* what it was when the save was armed */
 static uint8_t base[RAM];    /* what all saves that ended well add up to */
 static uint8_t next_base[RAM];
+static uint8_t marked[RAM]; /* what it was at the mark */
 static bool has_base, saving, armed, seen[CHUNKS];
 
 /* Host DMA into the guest: what it stores there is undefined until it is finished. */
@@ -288,6 +291,43 @@ static void step_save(void)
 				end(true);
 }
 
+static bool dma_under_way(void)
+{
+	for (unsigned i = 0; i < DMAS; i++)
+		if (dma[i].busy)
+			return true;
+	return false;
+}
+
+/* As the lock order has it: not while a save is under way, and with devices at rest. */
+static void step_mark(void)
+{
+	if (saving || dma_under_way())
+		return;
+	switch (rnd_below(8)) {
+	case 0:
+		memcpy(marked, mem, RAM);
+		assert_int_equal(gmem_mark(vm), OK);
+		return;
+	case 1:
+		gmem_unmark(vm);
+		return;
+	default:
+		if (!gmem_marked(vm))
+			return;
+		(void)gmem_rewind(vm);
+		take_requests();
+		memcpy(mem, marked, RAM);
+		for (uint64_t p = 0; p < PAGES; p++) {
+			uint64_t left;
+			const uint8_t *at = gmem_peek(vm, gpa(p * PAGE_SIZE), &left);
+
+			if (at && memcmp(at, mem + p * PAGE_SIZE, PAGE_SIZE) != 0)
+				fail_msg("rewound: page %llu differs", (unsigned long long)p);
+		}
+	}
+}
+
 /* A vCPU that waits for a slot: the writer goes on meanwhile. */
 static void writer_goes_on(struct waitq *q)
 {
@@ -338,8 +378,10 @@ static void random_walk(void **state)
 			step_guest_read();
 		else if (what < 75)
 			step_hypervisor_write();
-		else if (what < 85)
+		else if (what < 82)
 			step_dma();
+		else if (what < 85)
+			step_mark();
 		else
 			step_save();
 	}
@@ -406,6 +448,7 @@ static void promises_no_more_than_there_is(void **state)
 
 	new_vm(*state);
 	gmem_destroy(vm);
+	all -= RESERVE * PAGE_SIZE;
 	assert_int_equal(gmem_create(vm, all + MIB, &e), ERR_NOMEM);
 	assert_null(vm->gmem);
 	assert_int_equal(gmem_create(vm, all, &e), OK);
@@ -444,10 +487,43 @@ static void saves_only_what_changed(void **state)
 	free_vm();
 }
 
+/* Putting back costs what was changed, not what there is. */
+static void rewinds_what_was_written(void **state)
+{
+	const struct npt_format *f = *state;
+	uint64_t before = (uint64_t)fake_heap_outstanding();
+
+	new_vm(f);
+	guest_write(0x5000, 1);
+	guest_write(0x105000, 1);
+	assert_int_equal(gmem_mark(vm), OK);
+	for (unsigned round = 0; round < 3; round++) {
+		uint8_t b = 9;
+
+		guest_write(0x5000, 2);
+		guest_write(0x9000, 2);
+		assert_int_equal(gmem_write(vm, gpa(0x400000), &b, 1), OK);
+		assert_int_equal(gmem_rewind(vm), f->dirty ? 3 : 2 * GMEM_CHUNK_PAGES);
+		assert_int_equal(*guest_reach(0x5000, false), 1);
+		assert_int_equal(*guest_reach(0x9000, false), 0);
+		assert_int_equal(*guest_reach(0x400000, false), 0);
+	}
+	assert_int_equal(gmem_rewind(vm), f->dirty ? 0 : 2 * GMEM_CHUNK_PAGES);
+	/* no memory for a copy: the guest pauses before it has written */
+	fake_heap_fail_after(0);
+	assert_int_equal(gmem_write(vm, gpa(0x105000), "x", 1), ERR_RETRY);
+	assert_int_equal(fake_of(vm)->fail_disposition, DISP_NO_MEMORY);
+	assert_int_equal(*guest_reach(0x105000, false), 1);
+	gmem_unmark(vm);
+	assert_false(gmem_marked(vm));
+	free_vm();
+	assert_int_equal(fake_heap_outstanding(), before);
+}
+
 /* --- a source ------------------------------------------------------------------------------ */
 
 static uint64_t wanted = UINT64_MAX;
-static bool loses;
+static bool loses, starves;
 
 static void want(void *ctx, gpa_t addr)
 {
@@ -480,7 +556,9 @@ static void pager(struct waitq *q)
 {
 	(void)q;
 	assert_int_not_equal(wanted, UINT64_MAX);
-	if (loses)
+	if (starves)
+		gmem_starve(vm, gpa(wanted));
+	else if (loses)
 		gmem_lose(vm, gpa(wanted), "checksum wrong");
 	else
 		supply(wanted);
@@ -509,6 +587,13 @@ static void fetches_what_is_touched(void **state)
 	gmem_stat(vm, &backed, &promised);
 	assert_int_equal(backed, 3 * GMEM_CHUNK);
 
+	starves = true; /* paused, not stuck: the next try is another matter */
+	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), ERR_RETRY);
+	starves = false;
+	assert_int_equal(fake_of(vm)->holds, 1);
+	assert_int_equal(fake_of(vm)->fail_disposition, DISP_NO_MEMORY);
+	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), OK);
+	assert_int_equal(b, 8);
 	loses = true;
 	assert_int_equal(gmem_read(vm, gpa(9 * GMEM_CHUNK), &b, 1), ERR_RETRY);
 	loses = false;
@@ -529,6 +614,57 @@ static void fetches_what_is_touched(void **state)
 	assert_true(released);
 }
 
+/* Two machines over the same frames: neither sees what the other writes. */
+static void shares_until_somebody_writes(void **state)
+{
+	static const struct gmem_source src = {want, release, NULL};
+	struct vm *a, *b;
+	uint64_t backed, promised;
+	hpa_t frame = frames_alloc(CHUNK_ORDER);
+	struct errmsg e;
+	uint8_t v;
+
+	memset(phys_to_virt(frame), 7, GMEM_CHUNK);
+	new_vm(*state);
+	b = vm;
+	gmem_watch(b);
+	assert_int_equal(gmem_attach(b, &src, &e), OK);
+	gmem_unpromise(b);
+	assert_int_equal(gmem_supply_shared(b, gpa(GMEM_CHUNK), frame), OK);
+	new_vm(*state);
+	a = vm;
+	gmem_watch(a);
+	assert_int_equal(gmem_attach(a, &src, &e), OK);
+	gmem_unpromise(a);
+	gmem_totals(&backed, &promised);
+	assert_int_equal(backed + promised, 0);
+	assert_int_equal(gmem_supply_shared(a, gpa(GMEM_CHUNK), frame), OK);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 7);
+	*guest_reach(GMEM_CHUNK + 9, true) = 8;
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 8);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 10, false), 7);
+	assert_int_equal(gmem_read(b, gpa(GMEM_CHUNK + 9), &v, 1), OK);
+	assert_int_equal(v, 7);
+	assert_int_equal(gmem_write(b, gpa(GMEM_CHUNK + 10), "x", 1), OK);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 10, false), 7);
+	assert_int_equal(*(uint8_t *)phys_to_virt(frame), 7);
+	gmem_totals(&backed, &promised);
+	assert_int_equal(backed, 2 * GMEM_CHUNK);
+	assert_int_equal(promised, 0);
+	assert_int_equal(gmem_save_size(a), GMEM_CHUNK);
+	gmem_detach(a);
+	gmem_detach(b);
+	gmem_reset(b); /* gives back its own, and not what is shared */
+	assert_int_equal(gmem_read(b, gpa(GMEM_CHUNK), &v, 1), OK);
+	assert_int_equal(v, 0);
+	gmem_destroy(b);
+	npt_destroy(&b->npt);
+	fake_vm_free(b);
+	assert_int_equal(*guest_reach(GMEM_CHUNK + 9, false), 8);
+	free_vm();
+	frames_free(frame, CHUNK_ORDER);
+}
+
 #define FOR_FORMAT(fn, i)                                                                          \
 	{                                                                                          \
 #fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]                         \
@@ -542,7 +678,10 @@ int main(void)
 	    FOR_FORMAT(promises_no_more_than_there_is, 0),
 	    FOR_FORMAT(saves_only_what_changed, 0),
 	    FOR_FORMAT(saves_only_what_changed, 1),
+	    FOR_FORMAT(rewinds_what_was_written, 0),
+	    FOR_FORMAT(rewinds_what_was_written, 1),
 	    FOR_FORMAT(fetches_what_is_touched, 0),
+	    FOR_FORMAT(shares_until_somebody_writes, 0),
 	    FOR_FORMAT(random_walk, 0),
 	    FOR_FORMAT(random_walk, 1),
 	};

@@ -460,7 +460,9 @@ static int test_setup(void **state)
 static void regions(void **state)
 {
 	struct ide_prd prd[IDE_PRDS + 1];
-	struct sg one[2] = {{hpa(0x1fffe), 4}, {hpa(0x30000), 0x20000}}, many[BLK_MAX_SG];
+	struct sg one[2] = {{.addr = hpa(0x1fffe), .len = 4},
+	    {.addr = hpa(0x30000), .len = 0x20000}},
+		  many[BLK_MAX_SG];
 	unsigned n;
 
 	assert_int_equal(ide_prd_build(prd, one, 2), 4);
@@ -478,11 +480,12 @@ static void regions(void **state)
 
 	/* the worst within the limits: no piece starts or ends on a boundary */
 	for (unsigned i = 0; i < BLK_MAX_SG; i++)
-		many[i] = (struct sg){hpa(i * 0x100000 + 0xfffe), BLK_MAX_BYTES / BLK_MAX_SG};
+		many[i] = (struct sg){
+		    .addr = hpa(i * 0x100000 + 0xfffe), .len = BLK_MAX_BYTES / BLK_MAX_SG};
 	n = ide_prd_build(prd, many, BLK_MAX_SG);
 	assert_int_equal(n, 2 * BLK_MAX_SG);
 	assert_true(n <= IDE_PRDS);
-	many[0] = (struct sg){hpa(0xfffe), BLK_MAX_BYTES - 63 * 4};
+	many[0] = (struct sg){.addr = hpa(0xfffe), .len = BLK_MAX_BYTES - 63 * 4};
 	for (unsigned i = 1; i < BLK_MAX_SG; i++)
 		many[i].len = 4;
 	n = ide_prd_build(prd, many, BLK_MAX_SG);

@@ -198,6 +198,85 @@ static void discards(void **state)
 	assert_int_equal(discard(20, 5, 0, 16), VBLK_S_UNSUPP);
 }
 
+/* Offered where discarded sectors read as zeros, and then done as a discard. */
+static void write_zeroes(void **state)
+{
+	struct request r = prepare(VBLK_T_WRITE_ZEROES, 0, 16);
+
+	fake_device_destroy(dev);
+	disk->dev.discard_zeroes = true;
+	dev = create(NULL);
+	assert_non_null(dev);
+	fake_driver_probe(&drv, vm, SLOT);
+	fake_driver_msix(&drv, 2);
+	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
+	put_le64(at(r.data), 10);
+	put_le32(at(r.data) + 8, 5);
+	put_le32(at(r.data) + 12, DISCARD_FLAG_UNMAP);
+	submit(&r, false);
+	expect_used(1);
+	assert_int_equal(status_of(&r), VBLK_S_OK);
+	assert_int_equal(disk->discards, 1);
+	r = prepare(VBLK_T_WRITE_ZEROES, 0, 16);
+	put_le32(at(r.data) + 8, 5);
+	put_le32(at(r.data) + 12, 2);
+	submit(&r, false);
+	expect_used(1);
+	assert_int_equal(status_of(&r), VBLK_S_UNSUPP);
+	disk->dev.discard_zeroes = false;
+}
+
+/* The host's disk is full: the guest is paused, hears nothing, and nothing is lost. */
+static void no_space(void **state)
+{
+	struct request a = prepare(VBLK_T_OUT, 100, 4096), b = prepare(VBLK_T_OUT, 200, 4096 + 512);
+	struct request c = prepare(VBLK_T_OUT, 300, 4096 + 512);
+
+	b.data += 2; /* two that are bounced */
+	c.data += 2;
+	b.len = c.len = 4096;
+	memset(at(a.data), 0xaa, 4096);
+	memset(at(b.data), 0xbb, 4096);
+	memset(at(c.data), 0xcc, 4096);
+	disk->fail = ERR_NOSPACE;
+	submit(&a, false);
+	submit(&b, false);
+	submit(&c, false);
+	expect_nothing_used();
+	assert_true(fake_of(vm)->holds >= 1);
+	assert_int_equal(fake_of(vm)->fail_disposition, DISP_NO_SPACE);
+	assert_int_equal(fake_of(vm)->dma_outstanding, 0);
+	/* the pause does not wait for them; going on without room pauses again */
+	dev->model->quiesce(dev);
+	dev->model->drain(dev);
+	dev->model->resume(dev);
+	expect_nothing_used();
+	assert_true(fake_of(vm)->holds >= 4);
+	dev->model->quiesce(dev);
+	dev->model->drain(dev);
+	disk->fail = OK;
+	dev->model->resume(dev);
+	expect_used(1);
+	expect_used(1);
+	expect_used(1);
+	expect_nothing_used();
+	assert_int_equal(status_of(&a), VBLK_S_OK);
+	assert_memory_equal(disk->data + 100 * 512, at(a.data), 4096);
+	assert_memory_equal(disk->data + 200 * 512, at(b.data), 4096);
+	assert_memory_equal(disk->data + 300 * 512, at(c.data), 4096);
+	/* a reset forgets them */
+	disk->fail = ERR_NOSPACE;
+	submit(&a, false);
+	disk->fail = OK;
+	memset(disk->data + 100 * 512, 0, 4096);
+	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
+	dev->model->quiesce(dev);
+	dev->model->drain(dev);
+	dev->model->resume(dev);
+	expect_nothing_used();
+	assert_int_equal(disk->data[100 * 512], 0);
+}
+
 static void bounds(void **state)
 {
 	assert_int_equal(one(VBLK_T_IN, SECTORS - 1, 512, true), VBLK_S_OK);
@@ -497,6 +576,8 @@ int main(void)
 	    T(many_in_flight_and_out_of_order),
 	    T(flush_id_and_unknown),
 	    T(discards),
+	    T(write_zeroes),
+	    T(no_space),
 	    T(bounds),
 	    T(read_only_disk),
 	    T(host_errors),

@@ -327,6 +327,22 @@ static void test_overlaps(void **state)
 	assert_int_equal(parse(), OK);
 }
 
+static void test_disk_of_the_store(void **state)
+{
+	set_text("/devices/disk0", "base", "debian-disk");
+	refused("/devices/disk0: base: only with a backend 'store:NAME'");
+	good(NULL);
+	set_number("/devices/disk0", "size-mib", 64);
+	refused("/devices/disk0: size-mib: only with a backend 'store:NAME'");
+	set_text("/devices/disk0", "backend", "store:web");
+	set_text("/devices/disk0", "base", "debian-disk");
+	assert_int_equal(parse(), OK);
+	assert_string_equal(device("disk0")->base, "debian-disk");
+	assert_true(device("disk0")->disk_size == 64 * MIB);
+	set_number("/devices/disk0", "size-mib", 0);
+	refused("/devices/disk0: size-mib: 0 is not in 1 to 1073741824");
+}
+
 static void test_too_many_devices(void **state)
 {
 	char path[64];
@@ -450,6 +466,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_slots_run_out, good),
 	    cmocka_unit_test_setup(test_each_mistake, good),
 	    cmocka_unit_test_setup(test_overlaps, good),
+	    cmocka_unit_test_setup(test_disk_of_the_store, good),
 	    cmocka_unit_test_setup(test_too_many_devices, good),
 	    cmocka_unit_test_setup(test_duplicate, good),
 	    cmocka_unit_test_setup(test_payloads, good),

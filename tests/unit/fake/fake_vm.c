@@ -66,6 +66,12 @@ void vcpu_request(struct vcpu *v, uint32_t bits)
 	__atomic_fetch_or(&v->requests, bits, __ATOMIC_SEQ_CST);
 }
 
+void vcpu_flush_all(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nvcpus; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_TLB);
+}
+
 struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++) {

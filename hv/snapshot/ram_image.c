@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Frames of a snapshot's memory, by address. */
+#include "hv/snapshot/ram_image.h"
+
+#include "hv/core/gmem.h"
+#include "hv/core/memmap.h"
+#include "hv/mm/mm.h"
+#include "hv/snapshot/compress.h"
+
+enum { IMAGE_ORDER = 4 }; /* STORE_CHUNK */
+#define ZEROS UINT64_MAX
+
+struct ram_image {
+	struct snap *snap;
+	unsigned refs;
+	uint64_t low; /* pieces below the PCI hole; the others follow in the table */
+	uint64_t n, frames;
+	uint64_t *piece; /* host-physical address; 0: not read yet */
+};
+
+int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e)
+{
+	struct ram_image *m = heap_zalloc(sizeof(*m));
+	uint64_t memory = snap_info(sn)->memory;
+
+	if (m) {
+		m->low = MIN(memory, (uint64_t)MEMMAP_LOW_RAM_MAX) / STORE_CHUNK;
+		m->n = memory / STORE_CHUNK;
+		m->piece = heap_zalloc(m->n * sizeof(*m->piece));
+	}
+	if (!m || !m->piece) {
+		heap_free(m);
+		snap_close(sn);
+		return err_set(e, ERR_NOMEM, "out of memory");
+	}
+	m->snap = sn;
+	m->refs = 1;
+	*out = m;
+	return OK;
+}
+
+void ram_image_ref(struct ram_image *m)
+{
+	m->refs++;
+}
+
+void ram_image_unref(struct ram_image *m)
+{
+	if (!m || --m->refs)
+		return;
+	for (uint64_t i = 0; i < m->n; i++)
+		if (m->piece[i] && m->piece[i] != ZEROS)
+			frames_free(hpa(m->piece[i]), IMAGE_ORDER);
+	snap_close(m->snap);
+	heap_free(m->piece);
+	heap_free(m);
+}
+
+/* The table's entry for an address, or NULL: no RAM. */
+static uint64_t *entry(struct ram_image *m, uint64_t addr)
+{
+	uint64_t high = (addr - MEMMAP_HIGH_RAM) / STORE_CHUNK;
+
+	if (addr < MEMMAP_LOW_RAM_MAX)
+		return addr / STORE_CHUNK < m->low ? &m->piece[addr / STORE_CHUNK] : NULL;
+	return addr >= MEMMAP_HIGH_RAM && high < m->n - m->low ? &m->piece[m->low + high] : NULL;
+}
+
+static int read_piece(struct ram_image *m, gpa_t addr, uint64_t *to, struct errmsg *e)
+{
+	hpa_t h = gmem_frame_alloc();
+	int err;
+
+	if (!h.a)
+		return err_set(e, ERR_NOMEM, "no host memory");
+	err = snap_ram_read(m->snap, addr, phys_to_virt(h), e);
+	if (!err && !all_zero(phys_to_virt(h), STORE_CHUNK)) {
+		*to = h.a;
+		m->frames++;
+		return OK;
+	}
+	if (!err)
+		*to = ZEROS;
+	frames_free(h, IMAGE_ORDER);
+	return err;
+}
+
+int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *e)
+{
+	uint64_t *p = entry(m, addr.a);
+	int err = OK;
+
+	if (!p)
+		return err_set(e, ERR_FAULT, "no RAM at 0x%llx", (unsigned long long)addr.a);
+	if (!*p)
+		err = read_piece(m, addr, p, e);
+	*frame = hpa(*p == ZEROS ? 0 : *p);
+	return err;
+}
+
+void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users)
+{
+	*bytes = m->frames * STORE_CHUNK;
+	*users = m->refs;
+}

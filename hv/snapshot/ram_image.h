@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The memory of a snapshot, for all machines that are cloned from it: each piece is read from the
+ * store once, when the first of them touches it, and stays until the last of them is gone.
+ */
+#ifndef AMBER_SNAPSHOT_RAM_IMAGE_H
+#define AMBER_SNAPSHOT_RAM_IMAGE_H
+
+#include "hv/snapshot/snapshot.h"
+
+struct ram_image;
+
+/* Takes sn over, whatever the result. The store locked, as in all of these. One reference. */
+int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e) MUST_CHECK;
+void ram_image_ref(struct ram_image *m);
+/* The last one frees all. NULL is allowed. */
+void ram_image_unref(struct ram_image *m);
+/*
+ * The 64 KiB at addr, verified, in a frame that stays the image's; a.a = 0: zeros. ERR_NOMEM, or
+ * what snap_ram_read() says.
+ */
+int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *e) MUST_CHECK;
+/* Host memory that it takes; and by how many machines it is used. */
+void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users);
+
+#endif

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Disks that live in the store, under a whole machine."""
+import time
+
+from amber import BUILD, Image, Machine, check, debian_manifest, debian_payloads, needs, run
+
+SNAP = BUILD / "amber-snap"
+
+
+def image_for(ctx, properties="size-mib = <64>;", disks=(), store_mib=512):
+    manifest = debian_manifest(ctx.folder, disk="store:web", disk_properties=properties)
+    return Image(ctx.folder, manifests=[manifest], payloads=debian_payloads(), disks=disks,
+                 store_mib=store_mib)
+
+
+def fill(m, name, mib):
+    """A file of random bytes on the disk; its checksum."""
+    m.shell(f"dd if=/dev/urandom of=/mnt/{name} bs=1M count={mib} 2>/dev/null; sync", 120)
+    return m.shell(f"md5sum /mnt/{name}", 60)
+
+
+def sum_from_disk(m, name):
+    m.shell("echo 3 > /proc/sys/vm/drop_caches")
+    return m.shell(f"md5sum /mnt/{name}", 60)
+
+
+def store_is_sound(image):
+    run([SNAP, image.path, "verify"])
+
+
+@needs("disk")
+def test_store_disk(ctx):
+    """What was synced to a disk in the store outlives the plug; a live snapshot brings it back."""
+    image = image_for(ctx)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        disks = m.ok("disk list")["disks"]
+        check([(d["name"], d["size_bytes"], d["layers"]) for d in disks] == [("web", 64 << 20, 1)],
+              f"disk list: {disks}")
+        m.guest_ready("debian")
+        one = fill(m, "one", 8)
+        # and in the middle of more of it the power fails
+        m.send("dd if=/dev/urandom of=/mnt/torn bs=64k count=400 2>/dev/null &\r")
+        time.sleep(1)
+        m.kill()
+    store_is_sound(image)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        check(sum_from_disk(m, "one") == one, "a file that was synced has changed in a power cut")
+        m.shell("rm -f /mnt/torn; echo before > /mnt/state; sync")
+        two = fill(m, "two", 4)
+        m.detach()
+        m.fails("disk delete web --yes", "is a disk of vm 'debian'")
+        m.fails("disk resize web 128M", "is a disk of vm 'debian', which is running")
+        m.ok("snapshot save debian s1", 300)
+        info = m.ok("snapshot info s1")["disks"]
+        check([(d["name"], d["in_store"]) for d in info] == [("web", True)], f"disks: {info}")
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        # the guest writes on, which makes no difference to the snapshot
+        m.shell("rm /mnt/one; echo after > /mnt/state; sync")
+        fill(m, "two", 4)
+        fill(m, "three", 4)
+        m.detach()
+        check(m.ok("disk list")["disks"][0]["layers"] == 2, "no layer was frozen")
+        for _ in range(2):
+            m.ok("snapshot restore s1 --yes", 300)
+            m.attach("debian")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            check(m.shell("cat /mnt/state") == "before", "the disk is not as it was saved")
+            check(sum_from_disk(m, "one") == one, "a deleted file did not come back")
+            check(sum_from_disk(m, "two") == two, "an overwritten file did not come back")
+            check(m.shell("ls /mnt/three 2>/dev/null") == "", "a later file is there")
+            check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error'") == "", "disk errors")
+            m.shell("echo again > /mnt/state; sync")
+            m.detach()
+        m.poweroff()
+    store_is_sound(image)
+
+
+@needs("disk")
+def test_store_disk_base(ctx):
+    """A disk over a partition leaves it alone, until it is written back."""
+    image = image_for(ctx, 'base = "debian-disk";', disks=["debian-disk:64"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        one = fill(m, "one", 4)
+        m.detach()
+        check(m.ok("disk list")["disks"][0]["base"] == "debian-disk", "the base is not shown")
+        m.fails("disk commit web --yes", "is a disk of vm 'debian', which is running")
+        m.ok("vm poweroff debian")
+        m.ok("disk commit web --yes", 120)
+        check(m.ok("disk list")["disks"][0]["bytes"] == 0, "the disk is not empty")
+        m.ok("vm start debian", 60)
+        m.guest_ready("debian")
+        check(sum_from_disk(m, "one") == one, "a file was lost when it was written back")
+        m.detach()
+        m.poweroff()
+    store_is_sound(image)
+
+
+@needs("disk")
+def test_store_disk_full(ctx):
+    """A full store pauses the guest; with room made it goes on, and nothing is lost."""
+    image = image_for(ctx, "size-mib = <200>;", store_mib=128)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        m.detach()
+        m.ok("snapshot save debian s1", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.send("dd if=/dev/urandom of=/tmp/big bs=1M count=55 2>/dev/null; md5sum /tmp/big; "
+               "cat /tmp/big /tmp/big > /mnt/big; sync; echo writ''ten\r")
+        said = m.expect(r"[0-9a-f]{32}", 180).group(0)
+        m.detach()
+        m.until(lambda: m.vm("debian")["state"] == "paused", 180, "the store never got full")
+        check(m.vm("debian")["disposition"] == "no-space", f"when full: {m.vm('debian')}")
+        m.ok("vm resume debian")
+        m.until(lambda: m.vm("debian")["state"] == "paused", 60, "it went on without room")
+        m.ok("snapshot delete s1 --yes", 120)
+        m.ok("vm resume debian")
+        m.attach("debian")
+        m.expect("written", 120)
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.shell("echo 3 > /proc/sys/vm/drop_caches")
+        check(m.shell("head -c 57671680 /mnt/big | md5sum", 120).startswith(said), "data lost")
+        check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error'") == "", "disk errors")
+        m.detach()
+        m.poweroff()
+    store_is_sound(image)
+
+
+# Writes a number, waits until it is on the disk, and only then tells memory of it. Beside it a file
+# comes and goes, so that blocks and whole ranges are given back and taken again.
+WRITER = r"""cat > /tmp/writer.sh <<'EOF'
+i=0
+while [ ! -e /tmp/stop ]; do
+  i=$((i+1)); echo $i >> /mnt/seq; sync; echo $i > /tmp/synced
+  [ $((i % 5)) = 0 ] && dd if=/dev/urandom of=/mnt/junk bs=64k count=$((i % 32 + 1)) 2>/dev/null
+done
+touch /tmp/stopped
+EOF"""
+
+
+@needs("disk")
+def test_store_disk_live(ctx):
+    """Memory and disk are of one instant: what memory knows to be synced is there after a restore."""
+    image = image_for(ctx)
+    moments = 8
+    with Machine(image, ctx.platform, timeout=1800) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        for line in WRITER.split("\n"):
+            m.send(line + "\r")
+            time.sleep(0.05)
+        m.expect("debian# ", 30)
+        m.shell("mount -o remount,discard /mnt; (sh /tmp/writer.sh &)", 60)
+        m.detach()
+        for i in range(moments):
+            time.sleep(ctx.random.uniform(0.3, 1.5))
+            m.ok(f"snapshot save debian live{i}", 300)
+        order = list(range(moments))
+        ctx.random.shuffle(order)
+        for i in order:
+            time.sleep(ctx.random.uniform(0.3, 1.0))
+            m.ok(f"snapshot restore live{i} --yes", 300)
+            m.attach("debian")
+            m.send("\r")
+            m.expect("debian# ", 60)
+            m.shell("touch /tmp/stop; while [ ! -e /tmp/stopped ]; do usleep 100000; done", 120)
+            m.shell("echo 3 > /proc/sys/vm/drop_caches")
+            synced, last = m.shell("cat /tmp/synced"), m.shell("tail -n 1 /mnt/seq")
+            check(synced == last, f"live{i}: memory says {synced}, the disk {last}")
+            check(m.shell("busybox awk '$1 != NR' /mnt/seq") == "", f"live{i}: a number is missing")
+            check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error|call trace'") == "", "errors")
+            m.detach()
+        # layers of snapshots that are gone are given back
+        before = m.ok("disk list")["disks"][0]
+        for i in range(moments):
+            m.ok(f"snapshot delete live{i} --yes", 120)
+        for _ in range(2):
+            m.ok("disk flatten web", 300)
+        after = m.ok("disk list")["disks"][0]
+        check(after["layers"] == 1, f"layers before {before} and after {after}")
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        m.shell("echo 3 > /proc/sys/vm/drop_caches")
+        check(m.shell("tail -n 1 /mnt/seq") == last, "flattening changed the disk")
+        m.detach()
+        m.ok("snapshot save debian end --poweroff", 300)
+        m.poweroff()
+    store_is_sound(image)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot verify end", 120)
+        m.ok("snapshot restore end --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        m.expect("debian# ", 60)
+        check(m.shell("tail -n 1 /mnt/seq") == last, "the disk changed over a power cycle")
+        m.detach()
+        m.poweroff()
