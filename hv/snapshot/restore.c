@@ -25,7 +25,7 @@ struct restore {
 	struct vm_restore tree;
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
-	uint64_t started, busy; /* time_now() and time_busy() then */
+	uint64_t started, busy;	   /* time_now() and time_busy() then */
 	struct snap_disk *layered; /* the snapshot's disks that are in the store */
 	unsigned nlayered;
 };
