@@ -66,6 +66,7 @@ static int save_run(struct console_call *c)
 	json_number(call_json(c), "memory_bytes", vm->config.memory);
 	json_number(call_json(c), "ram_bytes", r.info.ram_bytes);
 	json_number(call_json(c), "pause_ns", r.pause_ns);
+	json_number(call_json(c), "busy_ns", r.busy_ns);
 	return OK;
 }
 
@@ -138,6 +139,7 @@ static int restore_run(struct console_call *c)
 	json_string(call_json(c), "snapshot", name);
 	json_number(call_json(c), "ram_bytes", r.bytes);
 	json_number(call_json(c), "first_insn_ns", r.first_insn_ns);
+	json_number(call_json(c), "busy_ns", r.busy_ns);
 	return OK;
 }
 

@@ -32,20 +32,6 @@ struct device *device_find(struct vm *vm, const char *compatible)
 	return NULL;
 }
 
-struct device *device_find_named(struct vm *vm, const char *name)
-{
-	struct list *pos;
-
-	LIST_FOREACH(pos, &vm->devices)
-	{
-		struct device *d = LIST_ENTRY(pos, struct device, link);
-
-		if (strcmp(d->name, name) == 0)
-			return d;
-	}
-	return NULL;
-}
-
 static int create(struct vm *vm, const struct device_model *m, const char *name,
     const struct config_dev *cfg, struct errmsg *e)
 {

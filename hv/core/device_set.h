@@ -15,6 +15,4 @@ void devices_quiesce(struct vm *vm);
 void devices_drain(struct vm *vm);
 void devices_resume(struct vm *vm);
 
-struct device *device_find_named(struct vm *vm, const char *name);
-
 #endif

@@ -97,6 +97,21 @@ static void account(struct runq *rq)
 	rq->min_vruntime = MAX(rq->min_vruntime, least);
 }
 
+uint64_t time_busy(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < cpus_online(); i++) {
+		struct runq *rq = &runqs[i];
+		uint64_t flags = spin_lock(&rq->lock);
+
+		account(rq);
+		sum += rq->current->switched_in - rq->idle->run_ns;
+		spin_unlock(&rq->lock, flags);
+	}
+	return sum;
+}
+
 /* --- choosing a CPU ------------------------------------------------------------- */
 
 static unsigned load_of(unsigned cpu)
@@ -252,9 +267,9 @@ static void requeue_current(struct runq *rq)
 	struct thread *t = rq->current;
 	unsigned cpu;
 
+	set_state(t, THREAD_READY);
 	if (idling(rq))
 		return;
-	set_state(t, THREAD_READY);
 	cpu = choose_cpu(t);
 	/* A move pays only if loads differ by two or more. */
 	if (t->pinned < 0 && load_of(cpu) + 2 > load_of(t->cpu))

@@ -45,6 +45,13 @@ void thread_yield(void);
 /* May switch. */
 void thread_sleep(uint64_t ns);
 
+/*
+ * Nanoseconds that all CPUs together have spent in threads other than the idle ones, guests
+ * included. It stands still while everybody waits; only a difference says something. Not in
+ * interrupt context.
+ */
+uint64_t time_busy(void);
+
 /* For listings. */
 struct thread_info {
 	char name[32];

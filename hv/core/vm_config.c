@@ -600,18 +600,16 @@ int vm_config_rename(struct vm_config *c, const char *name, struct errmsg *e)
 
 #define ROOT_UUID BIT(2) /* place of "uuid" in root_props */
 
-int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
+int vm_config_read(const void *fdt, const char *root, struct vm_config *out,
     bool (*payload_exists)(const char *name), struct errmsg *e)
 {
-	struct ctx c = {.fdt = blob, .e = e};
+	struct ctx c = {.fdt = fdt, .e = e};
 	struct state_node n;
 	uint32_t seen;
-	int err = sr_check_tree(blob, size, e);
+	int err;
 
 	memset(out, 0, sizeof(*out));
-	if (err)
-		return err;
-	if (sr_find(blob, root, &n))
+	if (sr_find(fdt, root, &n))
 		return err_set(e, ERR_NOENT, "node '%s' is missing", root);
 	c.node = n.node;
 	str_copy(c.path, sizeof(c.path), root);
@@ -628,6 +626,14 @@ int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_c
 	if (!err && !(seen & ROOT_UUID))
 		uuid_from_name(out->name, out->uuid);
 	return err;
+}
+
+int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
+    bool (*payload_exists)(const char *name), struct errmsg *e)
+{
+	int err = sr_check_tree(blob, size, e);
+
+	return err ? err : vm_config_read(blob, root, out, payload_exists, e);
 }
 
 static void save_number(struct state_writer *w, const struct prop *p, const void *src)

@@ -59,6 +59,9 @@ struct vm_config {
  */
 int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_config *out,
     bool (*payload_exists)(const char *name), struct errmsg *e);
+/* The same of a tree that sr_check_tree() has passed already. */
+int vm_config_read(const void *fdt, const char *root, struct vm_config *out,
+    bool (*payload_exists)(const char *name), struct errmsg *e) MUST_CHECK;
 
 /* Gives the machine another name, and the UUID that follows from it. ERR_INVAL: not a legal name.
  */

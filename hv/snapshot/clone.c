@@ -18,7 +18,6 @@ struct clone {
 	unsigned count, flags;
 	struct snap_info info;
 	void *fdt; /* the state tree, once for all */
-	size_t size;
 	struct ram_image *image;
 	struct snap_disk disks[SNAP_DISKS_MAX];
 	/* of the machine that is being made */
@@ -62,6 +61,7 @@ static int open_image(struct clone *c, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
 	struct snap *sn;
+	size_t size;
 	int err;
 
 	if (!s)
@@ -69,7 +69,7 @@ static int open_image(struct clone *c, struct errmsg *e)
 	err = snap_open(s, c->snapshot, &sn, e);
 	if (!err) {
 		c->info = *snap_info(sn);
-		err = snap_state(sn, &c->fdt, &c->size, e);
+		err = snap_state(sn, &c->fdt, &size, e);
 		if (!err)
 			err = read_disks(c, sn, e);
 		if (err)
@@ -185,7 +185,7 @@ static int make_one(struct clone *c, const char *name, struct errmsg *e)
 
 	c->name = name;
 	c->nmade = 0;
-	err = vm_tree_check(c->fdt, c->size, &as, &tree, e);
+	err = vm_tree_check(c->fdt, &as, &tree, e);
 	if (!err) {
 		gmem_unpromise(tree.vm);
 		err = virtio_blk_claim(tree.vm, NULL, e);

@@ -36,6 +36,7 @@ struct save_result {
 	struct snap_info info;
 	uint64_t bytes;	   /* in the store, state tree included */
 	uint64_t pause_ns; /* how long the guest stood still; until now if it is frozen */
+	uint64_t busy_ns;  /* what all CPUs did meanwhile, waiting left out: time_busy() */
 };
 
 /*
@@ -58,6 +59,7 @@ struct restore_result {
 	char vm[VM_NAME_MAX + 1];
 	uint64_t bytes;		/* of RAM loaded before it ran */
 	uint64_t first_insn_ns; /* from the call to the first vCPU that ran; 0 if paused */
+	uint64_t busy_ns;	/* of it what all CPUs did, waiting left out: time_busy() */
 };
 
 /*

@@ -25,6 +25,7 @@ struct restore {
 	struct vm_restore tree;
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
+	uint64_t started, busy;	   /* time_now() and time_busy() then */
 	struct snap_disk *layered; /* the snapshot's disks that are in the store */
 	unsigned nlayered;
 };
@@ -193,7 +194,7 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 	if (!err)
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
-		err = vm_tree_check(fdt, size, &(struct vm_tree_as){.name = as}, &r->tree, e);
+		err = vm_tree_check(fdt, &(struct vm_tree_as){.name = as}, &r->tree, e);
 	heap_free(fdt);
 	if (err)
 		return err;
@@ -279,21 +280,24 @@ static int restore_disks(struct restore *r, struct errmsg *e)
 	return err;
 }
 
-static int run(struct vm *vm, uint64_t started, struct restore_result *out, struct errmsg *e)
+static int run(struct restore *r, struct vm *vm, struct restore_result *out, struct errmsg *e)
 {
 	int err = vm_resume(vm, e);
+	uint64_t now = time_now(), busy = time_busy() - r->busy;
 
 	if (err)
 		return err;
+	/* sleeping: a yield gives the CPU away only when this thread's slice is used up */
 	while (!__atomic_load_n(&vm->resumed_at, __ATOMIC_ACQUIRE) && vm->run_state == VM_RUNNING)
-		thread_yield();
-	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - started : 0;
+		thread_sleep(10000);
+	out->first_insn_ns = vm->resumed_at ? vm->resumed_at - r->started : 0;
+	/* from resuming to its first entry its threads had the CPU; then the guest is at work */
+	out->busy_ns = vm->resumed_at ? busy + vm->resumed_at - now : 0;
 	return OK;
 }
 
 /* *old: the machine in the way; NULL as soon as there is no way back to it. */
-static int thaw(struct restore *r, struct vm **old, uint64_t started, struct restore_result *out,
-    struct errmsg *e)
+static int thaw(struct restore *r, struct vm **old, struct restore_result *out, struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm, *gone;
 	struct errmsg ignored;
@@ -314,7 +318,7 @@ static int thaw(struct restore *r, struct vm **old, uint64_t started, struct res
 	*old = NULL;
 	gone = vm_publish(vm);
 	if (!(r->flags & RESTORE_PAUSED))
-		err = run(vm, started, out, e);
+		err = run(r, vm, out, e);
 	if (gone) /* only now: it takes the longer the more memory it has */
 		vm_destroy(gone);
 	return err;
@@ -324,12 +328,14 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
     void *ctx, struct restore_result *out, struct errmsg *e)
 {
 	struct restore r = {.flags = flags, .progress = progress, .ctx = ctx};
-	uint64_t started = time_now();
 	struct errmsg ignored;
 	struct vm *old = NULL;
 	bool was_running = false;
-	int err = name_of(name, r.name, e);
+	int err;
 
+	r.started = time_now();
+	r.busy = time_busy();
+	err = name_of(name, r.name, e);
 	*out = (struct restore_result){.bytes = 0};
 	if (!err && as)
 		str_copy(r.name, sizeof(r.name), as);
@@ -343,7 +349,7 @@ int engine_restore(const char *name, const char *as, unsigned flags, engine_prog
 	if (!err) {
 		out->bytes = r.loaded;
 		str_copy(out->vm, sizeof(out->vm), r.name);
-		err = thaw(&r, &old, started, out, e);
+		err = thaw(&r, &old, out, e);
 	}
 	if (err && old && was_running && vm_resume(old, &ignored))
 		log_error("vm '%s': %s", r.name, ignored.text);

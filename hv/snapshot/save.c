@@ -368,10 +368,8 @@ static int capture(struct save *sv, struct errmsg *e)
 	for (unsigned i = 0; !err && i < sv->ndisks; i++)
 		if (sv->layered[i])
 			overlay_blk_mark(sv->layered[i], &sv->marks[i]);
-	if (!err) {
-		sv->total = sv->full ? sv->vm->config.memory : gmem_save_size(sv->vm);
+	if (!err)
 		gmem_save_arm(sv->vm, sv->still);
-	}
 	return err;
 }
 
@@ -446,6 +444,8 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		return err;
 	}
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
+	/* for the progress bar, before the pause: it takes the longer the more memory there is */
+	sv->total = sv->full ? vm->config.memory : gmem_save_size(vm);
 	sv->paused_at = time_now();
 	if (!running)
 		err = save_paused(sv, out, e);
@@ -467,6 +467,7 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
     engine_progress progress, void *ctx, struct save_result *out, struct errmsg *e)
 {
 	struct save sv = {.vm = vm, .flags = flags, .progress = progress, .ctx = ctx};
+	uint64_t busy = time_busy();
 	int err;
 
 	sv.slots = slots ? MIN(slots, (unsigned)GMEM_SLOTS_MAX) : SAVE_SLOTS_DEFAULT;
@@ -475,5 +476,6 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
 	mutex_lock(&vm->lock);
 	err = save_locked(&sv, name, out, e);
 	mutex_unlock(&vm->lock);
+	out->busy_ns = time_busy() - busy;
 	return engine_error(name, err, e);
 }

@@ -170,20 +170,19 @@ static int check_vcpus(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
-static int check_device(const struct device *d, const void *fdt, void **state, struct errmsg *e)
+static int check_device(
+    const struct device *d, const void *fdt, int node, void **state, struct errmsg *e)
 {
 	static const char *const also[] = {"compatible", "version", NULL};
 	const struct device_model *m = d->model;
-	struct state_node n;
+	char path[48];
+	struct state_node n = {fdt, node, path};
 	const char *compatible;
 	uint32_t version;
-	char path[48];
 	int err;
 
 	str_format(path, sizeof(path), "/devices/%s", d->name);
-	err = find(fdt, path, &n, e);
-	if (!err)
-		err = sr_string(&n, "compatible", &compatible, e);
+	err = sr_string(&n, "compatible", &compatible, e);
 	if (!err)
 		err = sr_u32(&n, "version", &version, e);
 	if (err)
@@ -207,36 +206,62 @@ static int check_device(const struct device *d, const void *fdt, void **state, s
 	return err ? err_prefix(e, err, "record devices/%s", d->name) : OK;
 }
 
-static int check_devices(struct vm_restore *r, const void *fdt, struct errmsg *e)
+/* Where the device is in vm->devices; -1: there is none of that name. */
+static int index_of(struct vm *vm, const char *name, const struct device **out)
 {
-	struct vm *vm = r->vm;
-	struct state_node n;
+	struct list *pos;
+	int i = 0;
+
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		*out = LIST_ENTRY(pos, struct device, link);
+		if (strcmp((*out)->name, name) == 0)
+			return i;
+		i++;
+	}
+	return -1;
+}
+
+static int check_all_there(const struct vm_restore *r, struct errmsg *e)
+{
 	struct list *pos;
 	unsigned i = 0;
+
+	LIST_FOREACH(pos, &r->vm->devices)
+	if (!r->devices[i++])
+		return err_set(e, ERR_CORRUPT, "record devices/%s is missing",
+		    LIST_ENTRY(pos, struct device, link)->name);
+	return OK;
+}
+
+/* One walk over the records: to look for each would be one walk for each. */
+static int check_devices(struct vm_restore *r, const void *fdt, struct errmsg *e)
+{
+	struct state_node n;
+	struct list *pos;
 	int err = find(fdt, "/devices", &n, e), node;
 
 	if (err)
 		return err;
-	fdt_for_each_subnode(node, fdt, n.node)
-	{
-		const char *name = fdt_get_name(fdt, node, NULL);
-
-		if (!device_find_named(vm, name))
-			return err_set(e, ERR_CORRUPT,
-			    "record devices/%s: the configuration has no such device", name);
-	}
-	LIST_FOREACH(pos, &vm->devices)
+	LIST_FOREACH(pos, &r->vm->devices)
 	r->ndevices++;
 	r->devices = heap_zalloc(r->ndevices * sizeof(void *));
 	if (!r->devices)
 		return err_set(e, ERR_NOMEM, "out of memory");
-	LIST_FOREACH(pos, &vm->devices)
+	fdt_for_each_subnode(node, fdt, n.node)
 	{
-		err = check_device(LIST_ENTRY(pos, struct device, link), fdt, &r->devices[i++], e);
+		const char *name = fdt_get_name(fdt, node, NULL);
+		const struct device *d;
+		int i = index_of(r->vm, name, &d);
+
+		if (i < 0)
+			return err_set(e, ERR_CORRUPT,
+			    "record devices/%s: the configuration has no such device", name);
+		err = check_device(d, fdt, node, &r->devices[i], e);
 		if (err)
 			return err;
 	}
-	return OK;
+	return check_all_there(r, e);
 }
 
 static int check_rate(const char *name, uint64_t hz, struct errmsg *e)
@@ -269,8 +294,8 @@ static int check_clock(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
-static int build(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *r,
-    struct errmsg *e)
+static int build(
+    const void *fdt, const struct vm_tree_as *as, struct vm_restore *r, struct errmsg *e)
 {
 	struct vm_config *config = heap_zalloc(sizeof(*config));
 	struct cpu_model *model = heap_zalloc(sizeof(*model));
@@ -281,7 +306,7 @@ static int build(const void *fdt, size_t size, const struct vm_tree_as *as, stru
 		err = err_set(e, ERR_NOMEM, "out of memory");
 		goto out;
 	}
-	err = vm_config_parse(fdt, size, "/config", config, NULL, e);
+	err = vm_config_read(fdt, "/config", config, NULL, e);
 	if (!err)
 		err = find(fdt, "/cpu-model", &n, e);
 	if (!err)
@@ -298,8 +323,8 @@ out:
 	return err;
 }
 
-int vm_tree_check(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *r,
-    struct errmsg *e)
+int vm_tree_check(
+    const void *fdt, const struct vm_tree_as *as, struct vm_restore *r, struct errmsg *e)
 {
 	int err = check_top(fdt, e);
 
@@ -307,7 +332,7 @@ int vm_tree_check(const void *fdt, size_t size, const struct vm_tree_as *as, str
 	if (!err)
 		err = check_clock(r, fdt, e);
 	if (!err)
-		err = build(fdt, size, as, r, e);
+		err = build(fdt, as, r, e);
 	if (!err)
 		err = check_vcpus(r, fdt, e);
 	if (!err)

@@ -39,7 +39,7 @@ struct vm_tree_as {
  * Builds the machine, stopped and parked, with empty RAM and promised memory.
  * On failure nothing is left behind, and the message names the record.
  */
-int vm_tree_check(const void *fdt, size_t size, const struct vm_tree_as *as, struct vm_restore *out,
+int vm_tree_check(const void *fdt, const struct vm_tree_as *as, struct vm_restore *out,
     struct errmsg *e) MUST_CHECK;
 /* Load: puts the checked state in place; cannot fail. The machine is then paused. */
 void vm_tree_load(struct vm_restore *r);
