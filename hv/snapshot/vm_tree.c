@@ -181,6 +181,13 @@ static int check_device(const struct device *d, const void *fdt, void **state, s
 	int err;
 
 	str_format(path, sizeof(path), "/devices/%s", d->name);
+	*state = heap_zalloc(MAX(m->state_size, 1UL));
+	if (!*state)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	/* what is absent keeps its power-on value: an optional field, an optional record */
+	memcpy(*state, d->state, m->state_size);
+	if (m->optional && sr_find(fdt, path, &n) == ERR_NOENT)
+		return OK;
 	err = find(fdt, path, &n, e);
 	if (!err)
 		err = sr_string(&n, "compatible", &compatible, e);
@@ -195,11 +202,6 @@ static int check_device(const struct device *d, const void *fdt, void **state, s
 		return err_set(e, ERR_UNSUPPORTED,
 		    "record devices/%s: version %u is newer than this hypervisor's %u", d->name,
 		    version, m->version);
-	*state = heap_zalloc(MAX(m->state_size, 1UL));
-	if (!*state)
-		return err_set(e, ERR_NOMEM, "out of memory");
-	/* optional fields keep their power-on values */
-	memcpy(*state, d->state, m->state_size);
 	err = sr_fields(&n, m->fields, also, *state, e);
 	if (err)
 		return err;
