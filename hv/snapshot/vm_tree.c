@@ -71,7 +71,7 @@ void vm_tree_capture(struct vm *vm, struct state_writer *w)
 /* --- check ---------------------------------------------------------------------- */
 
 static const char *const top_nodes[] = {
-    "config", "clock", "cpu-model", "vcpus", "devices", "disks", NULL};
+    "config", "clock", "cpu-model", "vcpus", "devices", "disks", "frozen", NULL};
 
 static bool in_list(const char *const list[], const char *name)
 {
