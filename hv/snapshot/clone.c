@@ -3,10 +3,12 @@
 #include <string.h>
 #include "hv/core/gmem_track.h"
 #include "hv/dev/virtio_blk.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/generation.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/ram_image.h"
 #include "hv/snapshot/vm_tree.h"
@@ -18,6 +20,7 @@ struct clone {
 	void *fdt; /* the state tree, once for all */
 	size_t size;
 	struct ram_image *image;
+	struct generation frozen; /* the freezing that the snapshot is of */
 };
 
 /* "web-3", or "web" if it is to be the only one. */
@@ -54,6 +57,8 @@ static int open_image(struct clone *c, struct errmsg *e)
 	if (!err) {
 		c->info = *snap_info(sn);
 		err = snap_state(sn, &c->fdt, &c->size, e);
+		if (!err)
+			err = generation_read(c->fdt, &c->frozen, e);
 		if (err)
 			snap_close(sn);
 		else
@@ -93,8 +98,10 @@ static int check_disks(const struct vm *vm, struct errmsg *e)
 static int start_pager(struct clone *c, struct vm *vm, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
-	int err = s ? pager_start_shared(vm, c->image, e) : ERR_NOENT;
+	int err = s ? generation_fork(s, &c->frozen, e) : ERR_NOENT;
 
+	if (!err)
+		err = pager_start_shared(vm, c->image, e);
 	if (s)
 		engine_unlock();
 	return err;
@@ -122,7 +129,10 @@ static int make_one(struct clone *c, const char *name, struct errmsg *e)
 	memcpy(vm->base_id, c->info.id, sizeof(vm->base_id));
 	str_copy(vm->base_name, sizeof(vm->base_name), c->info.name);
 	vm_tree_load(&tree);
-	vm_tree_done(&tree, true);
+	err = vmgenid_renew(vm, e);
+	vm_tree_done(&tree, err == OK);
+	if (err)
+		return err;
 	(void)vm_publish(vm);
 	return c->flags & RESTORE_PAUSED ? OK : vm_resume(vm, e);
 }
