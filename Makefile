@@ -44,7 +44,7 @@ $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 # What no guest waits for is compiled for size. The image has to stay below 512 KiB.
 COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.c) \
 	$(addprefix hv/dev/,acpi_dsdt.c acpi_tables.c aml.c pc.c) \
-	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_linux.c payload.c) \
+	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_linux.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
 	ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c vmx/vmx.c vmx/vmx_caps.c \
 	vmx/vmx_dump.c vmx/vmx_vmcs.c) \

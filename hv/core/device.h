@@ -34,6 +34,9 @@ struct device_model {
 	const char *compatible; /* "amber,i8254": append-only, it is in every snapshot */
 	uint32_t version; /* of the state table; raised when a field is added or changes meaning */
 	enum device_class class;
+	/* Snapshots of older versions lack its record (platform devices only): it is then as after
+	 * a reset. */
+	bool optional;
 	const char *doc; /* one line: what it is, which datasheet */
 	size_t state_size;
 	const struct state_field *fields;

@@ -4,8 +4,9 @@
 #define AMBER_CORE_MEMMAP_H
 
 enum memmap {
-	MEMMAP_EBDA = 0x9fc00, /* reserved up to 0xa0000 */
-	MEMMAP_BIOS = 0xe0000, /* ACPI tables; reserved up to 1 MiB */
+	MEMMAP_EBDA = 0x9fc00,	  /* reserved up to 0xa0000 */
+	MEMMAP_BIOS = 0xe0000,	  /* ACPI tables; reserved up to 1 MiB */
+	MEMMAP_VMGENID = 0xff100, /* 16 bytes: the generation ID; nothing else is in its page */
 	MEMMAP_BIOS_END = 0x100000,
 };
 #define MEMMAP_LOW_RAM_MAX 0xb0000000ULL /* RAM below 4 GiB ends here at the latest */

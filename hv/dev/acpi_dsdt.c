@@ -249,6 +249,43 @@ static void write_cpu(struct aml *a, unsigned index)
 	aml_close(a, dev);
 }
 
+/*
+ * The generation ID: ADDR has the low and the high half of its address. The _CID is what operating
+ * systems know it by; the _HID is the hypervisor's own.
+ */
+static void write_vmgenid(struct aml *a)
+{
+	size_t dev = aml_device(a, "VGEN"), block;
+
+	aml_name(a, "_HID");
+	aml_string(a, "AMBR0001");
+	aml_name(a, "_CID");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "ADDR");
+	block = aml_package(a, 2);
+	aml_integer(a, MEMMAP_VMGENID & 0xffffffff);
+	aml_integer(a, (uint64_t)MEMMAP_VMGENID >> 32);
+	aml_close(a, block);
+	aml_close(a, dev);
+}
+
+/* Handlers of general-purpose events (5.6.4.1), edge-triggered: one for each that is raised. */
+static void write_events(struct aml *a)
+{
+	size_t scope = aml_scope(a, "\\_GPE"), method;
+	char name[5];
+
+	str_format(name, sizeof(name), "_E%02X", ACPI_GPE_VMGENID);
+	method = aml_method(a, name, 0);
+	aml_byte(a, AML_NOTIFY);
+	aml_path(a, "\\_SB.VGEN");
+	aml_integer(a, 0x80); /* its status has changed */
+	aml_close(a, method);
+	aml_close(a, scope);
+}
+
 void acpi_dsdt_write(struct vm *vm, struct aml *a)
 {
 	size_t block;
@@ -267,5 +304,7 @@ void acpi_dsdt_write(struct vm *vm, struct aml *a)
 		write_cpu(a, i);
 	write_reserved(a);
 	write_pci(vm, a);
+	write_vmgenid(a);
 	aml_close(a, block);
+	write_events(a);
 }

@@ -25,6 +25,11 @@ enum acpi_pm_layout {
 	ACPI_S5_SLP_TYP = 5,
 };
 
+/* Which general-purpose event says what. */
+enum acpi_gpe {
+	ACPI_GPE_VMGENID = 0, /* the generation ID has changed */
+};
+
 /* Presses the power button: the guest is asked to shut down. Any context. */
 void acpi_pm_power_button(struct vm *vm);
 /* Raises general-purpose event n (0..63). Any context. */

@@ -14,6 +14,8 @@
 #include "hv/mm/mm.h"
 
 enum { TABLES_SIZE = 64 * 1024 }; /* of the 128 KiB up to 1 MiB */
+_Static_assert(MEMMAP_BIOS + TABLES_SIZE <= MEMMAP_VMGENID / PAGE_SIZE * PAGE_SIZE,
+    "the tables reach into the generation ID's page");
 
 /* --- appending -------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/virtio_blk.h"
+#include "hv/dev/vmgenid.h"
 
 static int find_payload(const char *what, const char *name, struct payload *out, struct errmsg *e)
 {
@@ -58,6 +59,8 @@ int pc_boot(struct vm *vm, struct errmsg *e)
 
 	if (!err)
 		err = acpi_tables_build(vm, &rsdp, e);
+	if (!err)
+		err = vmgenid_boot(vm, e);
 
 	virtual_wire(vm);
 	if (err || vm->config.boot == BOOT_NONE)

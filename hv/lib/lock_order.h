@@ -39,7 +39,8 @@ enum lock_rank {
 	RANK_ASPACE, /* the hypervisor's page tables, which take frames */
 	RANK_HEAP,
 	RANK_FRAMES,
-	RANK_IRQ, /* the host's interrupt vectors and I/O APICs */
+	RANK_IRQ,    /* the host's interrupt vectors and I/O APICs */
+	RANK_RANDOM, /* the generator of random bytes */
 	RANK_LOG,
 	RANK_SCREEN, /* the console's screen; log lines come from under any lock */
 	RANK_UART,

@@ -3,10 +3,12 @@
 #include <string.h>
 #include "hv/core/gmem_track.h"
 #include "hv/dev/virtio_blk.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/generation.h"
 #include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/ram_image.h"
@@ -24,6 +26,7 @@ struct clone {
 	const char *name;
 	char made[SNAP_DISKS_MAX][VDISK_NAME_MAX + 1]; /* disks that are its own */
 	unsigned nmade;
+	struct generation frozen; /* the freezing that the snapshot is of */
 };
 
 /* "web-3", or "web" if it is to be the only one. */
@@ -70,6 +73,8 @@ static int open_image(struct clone *c, struct errmsg *e)
 	if (!err) {
 		c->info = *snap_info(sn);
 		err = snap_state(sn, &c->fdt, &size, e);
+		if (!err)
+			err = generation_read(c->fdt, &c->frozen, e);
 		if (!err)
 			err = read_disks(c, sn, e);
 		if (err)
@@ -169,8 +174,10 @@ static void take_back_disks(struct clone *c)
 static int start_pager(struct clone *c, struct vm *vm, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
-	int err = s ? pager_start_shared(vm, c->image, e) : ERR_NOENT;
+	int err = s ? generation_fork(s, &c->frozen, e) : ERR_NOENT;
 
+	if (!err)
+		err = pager_start_shared(vm, c->image, e);
 	if (s)
 		engine_unlock();
 	return err;
@@ -202,7 +209,10 @@ static int make_one(struct clone *c, const char *name, struct errmsg *e)
 	memcpy(vm->base_id, c->info.id, sizeof(vm->base_id));
 	str_copy(vm->base_name, sizeof(vm->base_name), c->info.name);
 	vm_tree_load(&tree);
-	vm_tree_done(&tree, true);
+	err = vmgenid_renew(vm, e);
+	vm_tree_done(&tree, err == OK);
+	if (err)
+		return err;
 	(void)vm_publish(vm);
 	return c->flags & RESTORE_PAUSED ? OK : vm_resume(vm, e);
 }

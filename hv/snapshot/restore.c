@@ -8,11 +8,13 @@
 #include "hv/core/gmem_track.h"
 #include "hv/core/vclock.h"
 #include "hv/dev/virtio_blk.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/generation.h"
 #include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/pager.h"
 #include "hv/snapshot/vm_tree.h"
@@ -23,6 +25,8 @@ struct restore {
 	void *ctx;
 	struct snap *snap;
 	struct vm_restore tree;
+	struct generation frozen;   /* the freezing that the snapshot is of */
+	bool goes_on;		    /* as the machine that was frozen in it */
 	char name[VM_NAME_MAX + 1]; /* of the machine that results */
 	uint64_t loaded, created;
 	uint64_t started, busy;	   /* time_now() and time_busy() then */
@@ -177,6 +181,18 @@ static int load_later(struct restore *r, struct errmsg *e)
 	return pager_start(r->tree.vm, sn, e);
 }
 
+/* Whether it is the frozen machine itself that lives again, under its own UUID. */
+static int find_generation(struct restore *r, struct store *s, const void *fdt, struct errmsg *e)
+{
+	const uint8_t *uuid = r->tree.vm->config.uuid;
+	int err = generation_read(fdt, &r->frozen, e);
+
+	if (!err)
+		err = generation_current(s, &r->frozen, &r->goes_on, e);
+	r->goes_on &= memcmp(r->frozen.machine, uuid, sizeof(r->frozen.machine)) == 0;
+	return err;
+}
+
 /* Builds the machine aside from the open snapshot, state and RAM checked and in place. What is
  * built goes with vm_tree_done() after an error too. */
 static int build_aside(struct restore *r, struct store *s, const char *as, struct errmsg *e)
@@ -195,6 +211,8 @@ static int build_aside(struct restore *r, struct store *s, const char *as, struc
 		err = snap_state(r->snap, &fdt, &size, e);
 	if (!err)
 		err = vm_tree_check(fdt, &(struct vm_tree_as){.name = as}, &r->tree, e);
+	if (!err)
+		err = find_generation(r, s, fdt, e);
 	heap_free(fdt);
 	if (err)
 		return err;
@@ -296,13 +314,33 @@ static int run(struct restore *r, struct vm *vm, struct restore_result *out, str
 	return OK;
 }
 
+/* The machine that is loaded is not, or not alone, the one that the snapshot was taken of. */
+static int begin_generation(struct restore *r, struct errmsg *e)
+{
+	int err = vmgenid_renew(r->tree.vm, e);
+	struct store *s;
+
+	if (err)
+		return err;
+	s = engine_lock(e);
+	if (!s)
+		return ERR_NOENT;
+	err = generation_fork(s, &r->frozen, e);
+	engine_unlock();
+	return err;
+}
+
 /* *old: the machine in the way; NULL as soon as there is no way back to it. */
 static int thaw(struct restore *r, struct vm **old, struct restore_result *out, struct errmsg *e)
 {
 	struct vm *vm = r->tree.vm, *gone;
 	struct errmsg ignored;
-	int err = engine_clear_frozen(&vm->config, e);
+	int err;
 
+	vm_tree_load(&r->tree);
+	err = r->goes_on ? OK : begin_generation(r, e);
+	if (!err)
+		err = engine_clear_frozen(&vm->config, e);
 	if (!err)
 		err = virtio_blk_claim(vm, *old, e);
 	if (!err)
@@ -313,7 +351,6 @@ static int thaw(struct restore *r, struct vm **old, struct restore_result *out, 
 			log_error("vm '%s': %s", (*old)->config.name, ignored.text);
 		return err;
 	}
-	vm_tree_load(&r->tree);
 	vm_tree_done(&r->tree, true);
 	*old = NULL;
 	gone = vm_publish(vm);

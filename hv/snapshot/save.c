@@ -14,6 +14,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
+#include "hv/snapshot/generation.h"
 #include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/vm_tree.h"
 
@@ -27,6 +28,7 @@ struct save {
 	bool full;  /* all of RAM, not only what has changed since the last snapshot */
 	struct snap_writer *writer;
 	struct state_writer tree;
+	struct generation frozen; /* SAVE_POWEROFF */
 	uint64_t paused_at, done, total;
 	struct snap_disk disks[SNAP_DISKS_MAX];
 	struct blk_dev *layered[SNAP_DISKS_MAX]; /* those in the store, else NULL */
@@ -173,6 +175,8 @@ static int begin_in_store(struct save *sv, struct store *s, const char *name, st
 	p.parent_name = sv->full ? NULL : sv->vm->base_name;
 	if (!err)
 		err = look_up_disks(sv, s, e);
+	if (!err && p.freeze)
+		err = generation_next(s, p.freeze, &sv->frozen, e);
 	if (!err)
 		err = check_space(sv, s, e);
 	if (!err)
@@ -358,6 +362,8 @@ static int capture(struct save *sv, struct errmsg *e)
 
 	sw_init(&sv->tree, heap_grow);
 	vm_tree_capture(sv->vm, &sv->tree);
+	if (sv->flags & SAVE_POWEROFF)
+		generation_write(&sv->tree, &sv->frozen);
 	if (sv->raised != engine_epochs_raised()) { /* a first write came in between */
 		struct store *s = engine_lock(e);
 

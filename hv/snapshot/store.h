@@ -118,6 +118,8 @@ int store_epoch_bump(
 int store_frozen_get(
     struct store *s, const uint8_t uuid[16], bool *frozen, struct errmsg *e) MUST_CHECK;
 int store_thaw(struct store *s, const uint8_t uuid[16], struct errmsg *e) MUST_CHECK;
+/* It stays frozen, if it is, with another epoch than any snapshot knows of. Commits. */
+int store_freeze_anew(struct store *s, const uint8_t uuid[16], struct errmsg *e) MUST_CHECK;
 
 /* --- objects: sparse byte arrays made of extents ------------------------------------- */
 

@@ -71,7 +71,7 @@ void vm_tree_capture(struct vm *vm, struct state_writer *w)
 /* --- check ---------------------------------------------------------------------- */
 
 static const char *const top_nodes[] = {
-    "config", "clock", "cpu-model", "vcpus", "devices", "disks", NULL};
+    "config", "clock", "cpu-model", "vcpus", "devices", "disks", "frozen", NULL};
 
 static bool in_list(const char *const list[], const char *name)
 {
@@ -170,6 +170,16 @@ static int check_vcpus(struct vm_restore *r, const void *fdt, struct errmsg *e)
 	return err;
 }
 
+/* What is absent keeps its power-on value: an optional field, an optional record. */
+static int power_on_state(const struct device *d, void **state, struct errmsg *e)
+{
+	*state = heap_zalloc(MAX(d->model->state_size, 1UL));
+	if (!*state)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	memcpy(*state, d->state, d->model->state_size);
+	return OK;
+}
+
 static int check_device(
     const struct device *d, const void *fdt, int node, void **state, struct errmsg *e)
 {
@@ -182,7 +192,9 @@ static int check_device(
 	int err;
 
 	str_format(path, sizeof(path), "/devices/%s", d->name);
-	err = sr_string(&n, "compatible", &compatible, e);
+	err = power_on_state(d, state, e);
+	if (!err)
+		err = sr_string(&n, "compatible", &compatible, e);
 	if (!err)
 		err = sr_u32(&n, "version", &version, e);
 	if (err)
@@ -194,11 +206,6 @@ static int check_device(
 		return err_set(e, ERR_UNSUPPORTED,
 		    "record devices/%s: version %u is newer than this hypervisor's %u", d->name,
 		    version, m->version);
-	*state = heap_zalloc(MAX(m->state_size, 1UL));
-	if (!*state)
-		return err_set(e, ERR_NOMEM, "out of memory");
-	/* optional fields keep their power-on values */
-	memcpy(*state, d->state, m->state_size);
 	err = sr_fields(&n, m->fields, also, *state, e);
 	if (err)
 		return err;
@@ -226,12 +233,19 @@ static int check_all_there(const struct vm_restore *r, struct errmsg *e)
 {
 	struct list *pos;
 	unsigned i = 0;
+	int err = OK;
 
 	LIST_FOREACH(pos, &r->vm->devices)
-	if (!r->devices[i++])
-		return err_set(e, ERR_CORRUPT, "record devices/%s is missing",
-		    LIST_ENTRY(pos, struct device, link)->name);
-	return OK;
+	{
+		const struct device *d = LIST_ENTRY(pos, struct device, link);
+
+		if (!r->devices[i] && !d->model->optional)
+			return err_set(e, ERR_CORRUPT, "record devices/%s is missing", d->name);
+		if (!r->devices[i] && !err)
+			err = power_on_state(d, &r->devices[i], e);
+		i++;
+	}
+	return err;
 }
 
 /* One walk over the records: to look for each would be one walk for each. */

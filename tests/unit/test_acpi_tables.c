@@ -168,6 +168,41 @@ static void test_mcfg(void **state)
 	assert_int_equal(table("MCFG")[55], 0);
 }
 
+/* Where s is in the DSDT; it is there once. */
+static const uint8_t *in_dsdt(const char *s, size_t n)
+{
+	const uint8_t *t = table("DSDT"), *found = NULL;
+
+	for (uint32_t off = 36; off + n <= get_le32(t + 4); off++)
+		if (memcmp(t + off, s, n) == 0) {
+			assert_null(found);
+			found = t + off;
+		}
+	assert_non_null(found);
+	return found;
+}
+#define IN_DSDT(s) in_dsdt(s, sizeof(s) - 1)
+
+static void test_generation_id(void **state)
+{
+	const uint8_t *addr, *device;
+
+	build();
+	device = IN_DSDT("VGEN"
+			 "\x08_HID\x0d");
+	/* a package of the low and the high half */
+	addr = IN_DSDT("\x08"
+		       "ADDR\x12");
+	assert_true(addr > device && addr < device + 100);
+	assert_memory_equal(addr + 6, "\x08\x02\x0c", 3);
+	assert_int_equal(get_le32(addr + 9), MEMMAP_VMGENID);
+	assert_int_equal(addr[13], 0);
+	IN_DSDT("\x08_CID\x0dVM_Gen_Counter");
+	IN_DSDT("\x08_DDN\x0dVM_Gen_Counter");
+	/* Notify (\_SB.VGEN, 0x80) */
+	IN_DSDT("_GPE\x14\x13_E00\x00\x86\\\x2e_SB_VGEN\x0a\x80");
+}
+
 static void test_no_room(void **state)
 {
 	fake_of(vm)->gmem_fail_start = MEMMAP_BIOS;
@@ -320,6 +355,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_madt, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_madt_x2apic, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_mcfg, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_generation_id, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_aml_encodings, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_aml_overflow, setup, teardown),

@@ -9,7 +9,7 @@
 
 #include "hv/core/device.h"
 
-enum { NAME_MAX_DT = 31, MODELS_AT_LEAST = 12 };
+enum { NAME_MAX_DT = 31, MODELS_AT_LEAST = 13 };
 
 static void every_member_is_there(void **state)
 {
@@ -29,6 +29,7 @@ static void every_member_is_there(void **state)
 		assert_non_null((*m)->resume);
 		assert_non_null((*m)->check);
 		assert_non_null((*m)->loaded);
+		assert_true(!(*m)->optional || (*m)->class != DEVCLASS_CONFIG);
 		assert_ptr_equal(device_model_find((*m)->compatible), *m);
 	}
 	assert_true(count >= MODELS_AT_LEAST);

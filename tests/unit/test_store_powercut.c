@@ -137,7 +137,7 @@ static void try_operation(struct replay *r)
 	mem_disk_forget(&r->d);
 }
 
-enum step_kind { SAVE, REPLACE, CHILD, FLATTEN, FREEZE, THAW, DELETE, BUMP, ABORT, REOPEN };
+enum step_kind { SAVE, REPLACE, CHILD, FLATTEN, FREEZE, FORK, THAW, DELETE, BUMP, ABORT, REOPEN };
 
 static const char *parent_name; /* for CHILD and ABORT */
 
@@ -165,6 +165,9 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 		break;
 	case FREEZE: /* with the snapshot, or not at all */
 		err = fake_freeze(s, name, mark, ram, bytes, machine, &e);
+		break;
+	case FORK: /* frozen before and after, at any time */
+		err = store_freeze_anew(s, machine, &e);
 		break;
 	case THAW:
 		err = store_thaw(s, machine, &e);
@@ -194,9 +197,9 @@ static struct store *step(struct replay *r, struct store *s, enum step_kind kind
 	if (err)
 		print_error("%s\n", e.text);
 	assert_int_equal(err, OK);
-	if (kind == FREEZE || kind == THAW) {
+	if (kind == FREEZE || kind == FORK || kind == THAW) {
 		assert_int_equal(store_frozen_get(s, machine, &frozen, &e), OK);
-		assert_int_equal(frozen, kind == FREEZE);
+		assert_int_equal(frozen, kind != THAW);
 	}
 	r->after = fake_digest(s);
 	try_operation(r);
@@ -292,6 +295,7 @@ static void test_powercut(void **state)
 	s = step(&r, s, FREEZE, "f", 7, 90000);
 	s = step(&r, s, THAW, NULL, 0, 0);
 	s = step(&r, s, FREEZE, "g", 8, 20000);
+	s = step(&r, s, FORK, NULL, 0, 0);
 	assert_true(r.points > 2000);
 	end(&r, s);
 }

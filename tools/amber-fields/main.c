@@ -54,12 +54,15 @@ int main(void)
 	puts("Made by `build/amber-fields` from the tables that save, check and load the state; "
 	     "`docs/snapshot-format.md`\nsays where the tree lies and what else is in it. "
 	     "*bytes*: the property's length, as count × width for arrays; all\nnumbers are "
-	     "big-endian. *most*: the greatest value that a reader accepts in an element.\n");
+	     "big-endian. *most*: the greatest value that a reader accepts in an element. Where a "
+	     "property or a record\nmay be absent, that means the value after a reset.\n");
 	puts("## `/vcpus/vcpuN`\n");
 	print_fields(vcpu_state_fields);
 	while ((m = model_after(m ? m->compatible : NULL)) != NULL) {
-		printf("## `%s`, version %u\n\n%s\n\n", m->compatible, m->version,
-		    m->doc ? m->doc : "");
+		printf("## `%s`, version %u\n\n%s%s\n\n", m->compatible, m->version,
+		    m->doc ? m->doc : "",
+		    m->optional ? " (the record may be absent: older versions had no such device)"
+				: "");
 		print_fields(m->fields);
 	}
 	return 0;
