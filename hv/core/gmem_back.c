@@ -56,7 +56,8 @@ void gmem_stat(struct vm *vm, uint64_t *backed, uint64_t *promised)
 
 /* --- making and unmaking ------------------------------------------------------------- */
 
-/* Host memory that is neither taken nor promised must do for it. Lock held, or nobody else knows m. */
+/* Host memory that is neither taken nor promised must do for it. Lock held, or nobody else knows m.
+ */
 static int promise(struct gmem *m, struct errmsg *e)
 {
 	uint64_t rest = m->nchunks - m->backed, mine = rest << CHUNK_ORDER;
@@ -157,6 +158,14 @@ static void free_frames(struct gmem *m)
 	unaccount(m);
 }
 
+/* What comes too late now is not wanted any more. Lock held. */
+static void forget_pending(struct gmem *m)
+{
+	heap_free(m->pending);
+	heap_free(m->lost);
+	m->pending = m->lost = NULL;
+}
+
 static void release_source(struct vm *vm)
 {
 	const struct gmem_source *src = vm->gmem->source;
@@ -173,8 +182,11 @@ void gmem_destroy(struct vm *vm)
 
 	if (!m)
 		return;
+	mutex_lock(&m->lock);
 	gmem_track_destroy(m);
+	forget_pending(m);
 	free_frames(m);
+	mutex_unlock(&m->lock);
 	release_source(vm); /* last: shared frames are its */
 	unpromise(m);
 	free_tables(m);
@@ -188,8 +200,9 @@ void gmem_reset(struct vm *vm)
 	mutex_lock(&m->lock);
 	gmem_mark_free(m);
 	npt_clear(&vm->npt);
+	forget_pending(m);
 	free_frames(m);
-	m->tracking = false;
+	m->tracking = m->has_base = false;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
 	gmem_flush(vm);
@@ -477,9 +490,7 @@ void gmem_detach(struct vm *vm)
 	struct gmem *m = vm->gmem;
 
 	mutex_lock(&m->lock);
-	heap_free(m->pending);
-	heap_free(m->lost);
-	m->pending = m->lost = NULL;
+	forget_pending(m);
 	mutex_unlock(&m->lock);
 	gmem_changed(m);
 }

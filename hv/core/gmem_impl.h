@@ -41,6 +41,8 @@ struct gmem {
 	uint64_t *shared;  /* by chunk: the frame is an image's; NULL: none */
 	/* the epoch (gmem_track.c) */
 	bool tracking;
+	bool has_base; /* the books tell what has changed since a save that ended well, or
+			  gmem_watch() */
 	struct gmem_epoch epoch;
 	struct gmem_save *save;
 	struct gmem_mark *mark; /* gmem_mark.c */

@@ -12,12 +12,10 @@ int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame)
 	if (chunk == NO_CHUNK)
 		return OK;
 	mutex_lock(&m->lock);
-	if (!m->shared)
-		m->shared = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
-	if (!m->shared)
-		err = ERR_NOMEM;
-	if (!err && m->pending && bitmap_test(m->pending, chunk)) {
-		err = gmem_map_chunk(vm, chunk, frame);
+	if (m->pending && bitmap_test(m->pending, chunk)) {
+		if (!m->shared)
+			m->shared = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
+		err = m->shared ? gmem_map_chunk(vm, chunk, frame) : ERR_NOMEM;
 		if (!err) {
 			bitmap_set(m->shared, chunk);
 			bitmap_clear(m->pending, chunk);

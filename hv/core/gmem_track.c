@@ -188,7 +188,7 @@ int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
 
 	ASSERT(!m->save && slots >= 1 && slots <= GMEM_SLOTS_MAX);
 	if (s) {
-		s->full = full || !m->tracking;
+		s->full = full || !m->has_base;
 		s->nslots = slots;
 	}
 	if (!s || save_make(s, m->nchunks)) {
@@ -204,7 +204,7 @@ int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
 
 bool gmem_watched(struct vm *vm)
 {
-	return vm->gmem->tracking;
+	return vm->gmem->has_base;
 }
 
 void gmem_save_arm(struct vm *vm, bool still)
@@ -338,6 +338,7 @@ void gmem_save_end(struct vm *vm, bool ok)
 	m->save = NULL;
 	if (s && s->armed && !ok)
 		take_back(m, &s->epoch);
+	m->has_base |= s && s->armed && ok && m->tracking;
 	mutex_unlock(&m->lock);
 	save_free(s);
 	gmem_changed(m);
@@ -362,7 +363,7 @@ void gmem_watch(struct vm *vm)
 	struct gmem *m = vm->gmem;
 
 	mutex_lock(&m->lock);
-	m->tracking = true;
+	m->tracking = m->has_base = true;
 	memset(m->epoch.open, 0, BITMAP_WORDS(m->nchunks) * 8);
 	memset(m->epoch.changed, 0, BITMAP_WORDS(m->nchunks) * 8);
 	memset(m->epoch.dma_done, 0, BITMAP_WORDS(m->nchunks) * 8);

@@ -293,6 +293,7 @@ void vm_forget_action(struct vm *vm)
 static int power_on(struct vm *vm, struct errmsg *e)
 {
 	gmem_reset(vm);
+	memset(vm->base_id, 0, sizeof(vm->base_id)); /* no snapshot is like this memory any more */
 	vm_mark_free(vm);
 	vm_forget_action(vm);
 	for (unsigned i = 0; i < vm->nvcpus; i++)
@@ -433,6 +434,7 @@ void vm_freeze(struct vm *vm)
 	stop_locked(vm, VM_FROZEN, DISP_SAVED);
 	vm_mark_free(vm);
 	gmem_reset(vm);
+	memset(vm->base_id, 0, sizeof(vm->base_id));
 	gmem_unpromise(vm);
 }
 

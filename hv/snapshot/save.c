@@ -458,7 +458,7 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 	else
 		err = sv->still ? save_and_freeze(sv, out, e) : save_live(sv, out, e);
 	gmem_save_end(vm, !err);
-	if (!err) {
+	if (!err && vm->run_state != VM_FROZEN) {
 		memcpy(vm->base_id, out->info.id, sizeof(vm->base_id));
 		str_copy(vm->base_name, sizeof(vm->base_name), out->info.name);
 	}

@@ -614,6 +614,65 @@ static void fetches_what_is_touched(void **state)
 	assert_true(released);
 }
 
+/* After a reset no snapshot is like the memory, whatever was tried in between. */
+static void a_reset_leaves_no_base(void **state)
+{
+	new_vm(*state);
+	guest_write(0x5000, 1);
+	begin();
+	arm();
+	while (!write_piece())
+		;
+	end(true);
+	assert_true(gmem_watched(vm));
+	gmem_reset(vm);
+	memset(mem, 0, RAM);
+	has_base = false;
+	assert_false(gmem_watched(vm));
+	guest_write(0x9000, 2);
+	begin();
+	arm();
+	end(false);
+	assert_false(gmem_watched(vm));
+	assert_int_equal(gmem_mark(vm), OK);
+	assert_false(gmem_watched(vm));
+	guest_write(0x7000, 3);
+	/* asked for what has changed, it gives all there is */
+	assert_int_equal(gmem_save_begin(vm, false, 4, NULL), OK);
+	saving = true;
+	arm();
+	while (!write_piece())
+		;
+	end(true);
+	assert_true(gmem_watched(vm));
+	free_vm();
+}
+
+/* What a pager brings after a reset comes too late, above all a frame that others read. */
+static void a_reset_takes_nothing_more(void **state)
+{
+	static const struct gmem_source src = {want, release, NULL};
+	hpa_t frame = frames_alloc(CHUNK_ORDER);
+	struct errmsg e;
+	uint8_t b;
+
+	memset(phys_to_virt(frame), 7, GMEM_CHUNK);
+	new_vm(*state);
+	gmem_watch(vm);
+	assert_int_equal(gmem_attach(vm, &src, &e), OK);
+	gmem_reset(vm);
+	assert_int_equal(gmem_supply_shared(vm, gpa(0), frame), OK);
+	assert_int_equal(gmem_supply(vm, gpa(GMEM_CHUNK), phys_to_virt(frame)), OK);
+	assert_int_equal(gmem_read(vm, gpa(0), &b, 1), OK);
+	assert_int_equal(b, 0);
+	assert_int_equal(gmem_write(vm, gpa(0), "x", 1), OK);
+	assert_int_equal(gmem_read(vm, gpa(GMEM_CHUNK), &b, 1), OK);
+	assert_int_equal(b, 0);
+	assert_int_equal(*(uint8_t *)phys_to_virt(frame), 7);
+	free_vm();
+	frames_free(frame, CHUNK_ORDER);
+}
+
 /* Two machines over the same frames: neither sees what the other writes. */
 static void shares_until_somebody_writes(void **state)
 {
@@ -681,6 +740,8 @@ int main(void)
 	    FOR_FORMAT(rewinds_what_was_written, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 1),
 	    FOR_FORMAT(fetches_what_is_touched, 0),
+	    FOR_FORMAT(a_reset_leaves_no_base, 0),
+	    FOR_FORMAT(a_reset_takes_nothing_more, 0),
 	    FOR_FORMAT(shares_until_somebody_writes, 0),
 	    FOR_FORMAT(random_walk, 0),
 	    FOR_FORMAT(random_walk, 1),
