@@ -217,6 +217,28 @@ static int half_done(struct store *s, int err)
 	return err;
 }
 
+bool catalog_reads(struct store *s, uint64_t id)
+{
+	struct list *l;
+
+	LIST_FOREACH(l, &s->open_snaps)
+	{
+		const struct snap *sn = LIST_ENTRY(l, struct snap, link);
+
+		if (sn->info.state_object == id)
+			return true;
+		for (unsigned i = 0; i < sn->ram.nlevels; i++)
+			if (sn->ram.level[i].object == id)
+				return true;
+	}
+	return false;
+}
+
+/*
+ * The objects of a snapshot that has just gone from the catalog. What somebody still reads (a
+ * machine that is restored on demand, or a child of it) goes when the last reader is done, or, after
+ * a power cut, at the next opening.
+ */
 static int remove_orphans(
     struct store *s, const struct snap_info *info, const bool orphan[2], struct errmsg *e)
 {
@@ -224,34 +246,6 @@ static int remove_orphans(
 
 	other = orphan[1] ? store_object_delete(s, info->ram_object, err ? NULL : e) : OK;
 	return err ? err : other;
-}
-
-/*
- * The objects of a snapshot that has just gone from the catalog. Somebody may be reading them still
- * (a machine that is restored on demand): then they go when the last reader closes them, or, after
- * a power cut, at the next opening.
- */
-static int let_go(
-    struct store *s, const struct snap_info *info, const bool orphan[2], struct errmsg *e)
-{
-	struct list *l;
-
-	if (!catalog_is_open(s, info->state_object))
-		return remove_orphans(s, info, orphan, e);
-	LIST_FOREACH(l, &s->open_snaps)
-	{
-		struct snap *sn = LIST_ENTRY(l, struct snap, link);
-
-		if (sn->info.state_object == info->state_object)
-			memcpy(sn->doomed, orphan, sizeof(sn->doomed));
-	}
-	return OK;
-}
-
-void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2])
-{
-	if ((doomed[0] || doomed[1]) && !catalog_is_open(s, info->state_object))
-		(void)remove_orphans(s, info, doomed, NULL);
 }
 
 int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
@@ -287,7 +281,7 @@ int catalog_publish(struct store *s, const struct snap_info *info, bool replace,
 	/* From here on the new one is whole; room that cannot be regained now is at the next
 	 * opening. */
 	if (!err)
-		(void)let_go(s, &old, orphan, NULL);
+		(void)remove_orphans(s, &old, orphan, NULL);
 	return err;
 }
 
@@ -310,7 +304,7 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e)
 		err = store_commit(s, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "snapshot '%s'", name);
-	err = let_go(s, &info, orphan, e);
+	err = remove_orphans(s, &info, orphan, e);
 	return err ? err_prefix(e, err, "snapshot '%s' deleted, but its room is not regained", name)
 		   : OK;
 }

@@ -12,7 +12,6 @@ struct snap {
 	struct store *store;
 	struct snap_info info;
 	struct stream_reader state, ram;
-	bool doomed[2]; /* deleted meanwhile: its state and its RAM go when it is closed */
 };
 
 /* Takes over the figures of a RAM object that was just finished. */
@@ -37,8 +36,6 @@ int catalog_find_ram(struct store *s, uint64_t object, struct snap_info *info);
  */
 int catalog_change_ram(
     struct store *s, const struct snap_info *info, uint64_t old, struct errmsg *e);
-/* Gives back what a closed snapshot was the last to need. */
-void catalog_forget(struct store *s, const struct snap_info *info, const bool doomed[2]);
 /* Whether the snapshot with this state is open. */
 bool catalog_is_open(struct store *s, uint64_t state_object);
 /* One disk record of a state object; takes a link on the layer that it names. */

@@ -196,7 +196,7 @@ void snap_close(struct snap *sn)
 	stream_close(&sn->state);
 	stream_close(&sn->ram);
 	list_remove(&sn->link);
-	catalog_forget(sn->store, &sn->info, sn->doomed);
+	orphans_retry(sn->store);
 	heap_free(sn);
 }
 

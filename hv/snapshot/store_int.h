@@ -74,6 +74,9 @@ struct store {
 	bool changed;
 	uint64_t data_goal, meta_goal; /* where to look for free blocks next */
 	struct list open_snaps;	       /* snapshot.c: snapshots being read */
+	/* orphans that wait for their last reader; who finds no room waits for the next opening */
+	uint64_t awaited[64];
+	unsigned nawaited;
 	/* the cache */
 	struct list bucket[CACHE_BUCKETS];
 	struct list lru; /* clean and dirty; the least recently used first */
@@ -83,6 +86,11 @@ struct store {
 	bool wr_busy[STORE_IO_DEPTH];
 	unsigned wr_next;
 };
+
+/* catalog.c: whether an open snapshot reads the object. */
+bool catalog_reads(struct store *s, uint64_t id);
+/* store_object.c: removes those of the awaited orphans that nobody reads any more. */
+void orphans_retry(struct store *s);
 
 /* store_cache.c */
 void cache_init(struct store *s);

@@ -527,14 +527,40 @@ static int remove_record(struct store *s, uint64_t id, uint64_t *next, struct er
 	return err;
 }
 
-/* The object and those of its parents that nothing else refers to. */
+/* Orphans as they are, a power cut does them no harm. */
+static void await_reader(struct store *s, uint64_t id)
+{
+	for (unsigned i = 0; i < s->nawaited; i++)
+		if (s->awaited[i] == id)
+			return;
+	if (s->nawaited < ARRAY_LEN(s->awaited))
+		s->awaited[s->nawaited++] = id;
+}
+
+void orphans_retry(struct store *s)
+{
+	uint64_t ids[ARRAY_LEN(s->awaited)];
+	unsigned n = s->nawaited;
+
+	memcpy(ids, s->awaited, sizeof(ids));
+	s->nawaited = 0;
+	for (unsigned i = 0; i < n; i++)
+		(void)store_object_delete(s, ids[i], NULL); /* what is read still is awaited again */
+}
+
+/* The object and those of its parents that nothing else refers to, up to one that somebody reads. */
 static int remove_chain(struct store *s, uint64_t id, struct orphaned *o, struct errmsg *e)
 {
 	uint64_t next;
 
 	for (; id; id = next) { /* parents' numbers are smaller: it ends */
-		int err = remove_content(s, id, o, e);
+		int err;
 
+		if (catalog_reads(s, id)) {
+			await_reader(s, id);
+			return OK;
+		}
+		err = remove_content(s, id, o, e);
 		if (!err)
 			err = remove_record(s, id, &next, e);
 		if (!err)

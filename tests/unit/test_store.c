@@ -173,11 +173,27 @@ static void test_delete_while_open(void **state)
 	assert_int_equal(st.free, before.free);
 	check(s, NULL);
 
+	/* nor do those go that it is based on, in whatever order */
+	assert_int_equal(fake_save(s, "a", 5, ram, sizeof(ram), 0, false, &e), OK);
+	assert_int_equal(fake_save_child(s, "b", "a", 6, ram, sizeof(ram), false, &e), OK);
+	assert_int_equal(snap_open(s, "a", &first, &e), OK);
+	assert_int_equal(snap_delete(s, "a", &e), OK);
+	assert_int_equal(snap_delete(s, "b", &e), OK);
+	for (size_t at = 0; at < sizeof(ram); at += STORE_CHUNK) {
+		assert_int_equal(snap_ram_read(first, gpa(at), buf, &e), OK);
+		assert_memory_equal(buf, ram + at, STORE_CHUNK);
+	}
+	check(s, NULL);
+	snap_close(first);
+	store_stat(s, &st);
+	assert_int_equal(st.free, before.free);
+	check(s, NULL);
+
 	/* a power cut before it is closed: the next opening gives the room back */
 	assert_int_equal(fake_save(s, "one", 4, ram, sizeof(ram), 0, false, &e), OK);
 	assert_int_equal(snap_open(s, "one", &first, &e), OK);
 	assert_int_equal(snap_delete(s, "one", &e), OK);
-	first->doomed[0] = first->doomed[1] = false;
+	s->nawaited = 0;
 	snap_close(first);
 	s = reopen(&d, s);
 	store_stat(s, &st);
