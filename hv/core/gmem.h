@@ -92,8 +92,9 @@ enum gmem_fault { GMEM_NOT_RAM, GMEM_SERVED, GMEM_WAS_READY };
  */
 enum gmem_fault gmem_fault(struct vm *vm, gpa_t addr, bool write);
 
-/* 64 KiB, aligned, for guests' memory: a.a = 0 if that would eat into what the hypervisor needs. */
-hpa_t gmem_frame_alloc(void);
+/* 64 KiB, aligned, for guests' memory: a.a = 0 if that would eat into what the hypervisor needs,
+ * or, unless it is promised, into what others were promised. */
+hpa_t gmem_frame_alloc(bool promised);
 /* Host memory in use by guests' RAM, and promised to them beyond that; in bytes. Any context. */
 void gmem_totals(uint64_t *backed, uint64_t *promised);
 /* The same for one machine. */

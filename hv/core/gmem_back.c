@@ -30,14 +30,18 @@ static void unaccount(struct gmem *m)
 	m->backed = 0;
 }
 
-static hpa_t frame_alloc(unsigned order)
+static hpa_t frame_alloc(unsigned order, bool promised)
 {
-	return frames_free_count() < RESERVE + (1ULL << order) ? hpa(0) : frames_alloc(order);
+	uint64_t taboo = RESERVE;
+
+	if (!promised)
+		taboo += __atomic_load_n(&all_promised, __ATOMIC_RELAXED) << CHUNK_ORDER;
+	return frames_free_count() < taboo + (1ULL << order) ? hpa(0) : frames_alloc(order);
 }
 
-hpa_t gmem_frame_alloc(void)
+hpa_t gmem_frame_alloc(bool promised)
 {
-	return frame_alloc(CHUNK_ORDER);
+	return frame_alloc(CHUNK_ORDER, promised);
 }
 
 void gmem_totals(uint64_t *backed, uint64_t *promised)
@@ -225,7 +229,7 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	for (uint64_t c = first; c < first + BIG_CHUNKS; c++)
 		if (m->frame[c].a)
 			return false;
-	h = frame_alloc(BIG_ORDER);
+	h = frame_alloc(BIG_ORDER, m->promised);
 	if (!h.a)
 		return false;
 	memset(phys_to_virt(h), 0, SIZE_2M);
@@ -261,7 +265,7 @@ int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
 
 	if (!data && back_big(vm, chunk))
 		return OK;
-	h = gmem_frame_alloc();
+	h = gmem_frame_alloc(m->promised);
 	if (!h.a)
 		return ERR_NOMEM;
 	if (data)
@@ -301,29 +305,52 @@ static void wait_for_change(struct gmem *m, uint64_t seen)
 	spin_unlock(&m->wait_lock, flags);
 }
 
+/* Asks the source for a chunk that is not there and waits; zeros need no host memory. Lock held. */
+static int try_fetch(struct gmem *m, uint64_t chunk)
+{
+	if (!m->pending || !bitmap_test(m->pending, chunk))
+		return OK;
+	if (bitmap_test(m->lost, chunk))
+		return ERR_CORRUPT;
+	if (m->starved == chunk) {
+		m->starved = NO_CHUNK;
+		return ERR_NOMEM;
+	}
+	m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
+	return ERR_BUSY;
+}
+
 /* OK, or ERR_BUSY: not yet; ERR_NOMEM; ERR_CORRUPT: lost. Lock held. */
 static int try_ready(struct vm *vm, uint64_t chunk, bool write)
 {
 	struct gmem *m = vm->gmem;
 
 	if (!m->frame[chunk].a) {
-		int err;
+		int err = try_fetch(m, chunk);
 
-		if (m->pending && bitmap_test(m->pending, chunk)) {
-			if (bitmap_test(m->lost, chunk))
-				return ERR_CORRUPT;
-			if (m->starved == chunk) {
-				m->starved = NO_CHUNK;
-				return ERR_NOMEM;
-			}
-			m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
-			return ERR_BUSY;
-		}
-		err = gmem_back(vm, chunk, NULL);
+		if (!err)
+			err = gmem_back(vm, chunk, NULL);
 		if (err)
 			return err;
 	}
 	return write && m->tracking ? gmem_open_chunk(vm, chunk) : OK;
+}
+
+int gmem_fetch(struct vm *vm, uint64_t chunk)
+{
+	struct gmem *m = vm->gmem;
+	int err;
+
+	for (;;) {
+		uint64_t seen = changes_so_far(m);
+
+		mutex_lock(&m->lock);
+		err = try_fetch(m, chunk);
+		mutex_unlock(&m->lock);
+		if (err != ERR_BUSY)
+			return err;
+		wait_for_change(m, seen);
+	}
 }
 
 int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write)

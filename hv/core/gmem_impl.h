@@ -116,6 +116,9 @@ int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame) MUST_CHECK;
 int gmem_unshare(struct vm *vm, uint64_t chunk) MUST_CHECK;
 /* gmem_back.c: makes a chunk ready, waiting if need be. OK or ERR_RETRY. No lock held. */
 int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write) MUST_CHECK;
+/* The same for who only wants to read what there is, without host memory for zeros, and takes no
+ * action if it cannot be had: OK, ERR_CORRUPT, ERR_NOMEM. */
+int gmem_fetch(struct vm *vm, uint64_t chunk) MUST_CHECK;
 /* Host memory for a chunk that has none: zeros, or data. Lock held. OK or ERR_NOMEM. */
 int gmem_back(struct vm *vm, uint64_t chunk, const void *data) MUST_CHECK;
 /* Wakes all who wait in gmem_get_ready(). */

@@ -21,7 +21,7 @@ int gmem_mark_keep(struct gmem *m, uint64_t chunk)
 
 	if (!k || k->copy[chunk].a)
 		return OK;
-	h = gmem_frame_alloc();
+	h = gmem_frame_alloc(false);
 	if (!h.a)
 		return ERR_NOMEM;
 	memcpy(phys_to_virt(h), gmem_chunk_data(m, chunk), GMEM_CHUNK);

@@ -41,7 +41,7 @@ int gmem_unshare(struct vm *vm, uint64_t chunk)
 
 	if (!m->shared || !bitmap_test(m->shared, chunk))
 		return OK;
-	h = gmem_frame_alloc();
+	h = gmem_frame_alloc(m->promised);
 	if (!h.a)
 		return ERR_NOMEM;
 	memcpy(phys_to_virt(h), old, GMEM_CHUNK);

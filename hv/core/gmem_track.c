@@ -155,7 +155,7 @@ static void save_free(struct gmem_save *s)
 
 static int slot_make(struct slot *slot)
 {
-	hpa_t h = frames_alloc(CHUNK_ORDER);
+	hpa_t h = gmem_frame_alloc(false);
 
 	list_init(&slot->link);
 	slot->data = h.a ? phys_to_virt(h) : NULL;
@@ -310,10 +310,9 @@ int gmem_save_next(struct vm *vm, struct gmem_piece *p)
 			gmem_changed(m);
 		if (err != ERR_BUSY)
 			return err;
-		err = gmem_get_ready(vm, absent, false);
+		err = gmem_fetch(vm, absent);
 		if (err)
 			return err;
-		/* A piece of zeros has got host memory by this; one look more finds it. */
 	}
 }
 

@@ -40,7 +40,8 @@ bool gmem_watched(struct vm *vm);
 void gmem_save_arm(struct vm *vm, bool still);
 /*
  * The next piece: copies that wait first, then the others in ascending order; pieces that have
- * never been touched are left out. ERR_NOENT after the last. ERR_RETRY if RAM could not be had.
+ * never been touched are left out. ERR_NOENT after the last. ERR_CORRUPT or ERR_NOMEM if RAM that
+ * is still in a source cannot be had; the machine is not stopped for that.
  */
 int gmem_save_next(struct vm *vm, struct gmem_piece *p) MUST_CHECK;
 /*

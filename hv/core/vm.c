@@ -20,6 +20,8 @@
 int (*vm_boot_hook)(struct vm *vm, struct errmsg *e);
 
 static struct mutex list_lock; /* protects all_vms */
+static struct spinlock
+    manager_lock; /* protects action_queue, and each VM's action and action_queued */
 static struct list all_vms = LIST_INIT(all_vms);
 
 const char *vm_state_text(enum vm_run_state s)
@@ -248,9 +250,14 @@ static void park_all(struct vm *vm)
 	spin_unlock(&vm->park_lock, flags);
 }
 
+/* Not if the guest has asked for something that is still to be carried out: it goes no further. */
 static void unpark_all(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->nvcpus; i++)
+	uint64_t flags = spin_lock(&manager_lock);
+	bool waits = vm->action != VM_ACTION_NONE;
+
+	spin_unlock(&manager_lock, flags);
+	for (unsigned i = 0; !waits && i < vm->nvcpus; i++)
 		vcpu_unpark(vm->vcpus[i]);
 }
 
@@ -321,8 +328,11 @@ static int start_locked(struct vm *vm, struct errmsg *e)
 		vclock_set(vm, 0);
 		err = power_on(vm, e);
 	}
-	if (err)
+	if (err) {
+		if (vm->run_state == VM_FROZEN)
+			gmem_unpromise(vm);
 		return err_prefix(e, err, "vm '%s'", vm->config.name);
+	}
 	vm->disposition = DISP_NONE;
 	vm->reason[0] = '\0';
 	vm->run_state = VM_RUNNING;
@@ -442,7 +452,6 @@ void vm_freeze(struct vm *vm)
 
 void (*vm_notice)(struct vm *vm, const char *text);
 
-static struct spinlock manager_lock; /* protects action_queue and action_queued */
 static struct waitq manager_waitq;
 static struct list action_queue = LIST_INIT(action_queue);
 
@@ -524,14 +533,13 @@ static enum vm_action take_action(struct vm *vm, enum vm_disposition *d)
 	return a;
 }
 
+/* With the VM's mutex, which it releases. */
 static void carry_out(struct vm *vm)
 {
 	enum vm_disposition d;
-	enum vm_action a;
+	enum vm_action a = take_action(vm, &d);
 	struct errmsg e;
 
-	mutex_lock(&vm->lock);
-	a = take_action(vm, &d);
 	if (a == VM_ACTION_NONE) {
 		mutex_unlock(&vm->lock);
 		return;
@@ -572,6 +580,8 @@ static void carry_out(struct vm *vm)
 	mutex_unlock(&vm->lock);
 }
 
+enum { RETRY_NS = 1000000 };
+
 static void manager(void *arg)
 {
 	(void)arg;
@@ -579,6 +589,7 @@ static void manager(void *arg)
 		uint64_t flags = spin_lock(&manager_lock);
 		struct list *n;
 		struct vm *vm;
+		bool later;
 
 		while (!(n = list_pop_front(&action_queue)))
 			flags = waitq_wait(&manager_waitq, &manager_lock, flags);
@@ -586,9 +597,18 @@ static void manager(void *arg)
 		vm->action_queued = false;
 		vm->action_busy = true;
 		spin_unlock(&manager_lock, flags);
-		carry_out(vm);
+		/* one that is being saved has its turn later: others do not wait for it */
+		later = !mutex_trylock(&vm->lock);
+		if (later)
+			thread_sleep(RETRY_NS);
+		else
+			carry_out(vm);
 		flags = spin_lock(&manager_lock);
 		vm->action_busy = false;
+		if (later && !vm->action_queued && !vm->leaving) {
+			vm->action_queued = true;
+			list_push_back(&action_queue, &vm->action_link);
+		}
 		waitq_wake_all(&manager_waitq);
 		spin_unlock(&manager_lock, flags);
 	}

@@ -236,8 +236,8 @@ bool catalog_reads(struct store *s, uint64_t id)
 
 /*
  * The objects of a snapshot that has just gone from the catalog. What somebody still reads (a
- * machine that is restored on demand, or a child of it) goes when the last reader is done, or, after
- * a power cut, at the next opening.
+ * machine that is restored on demand, or a child of it) goes when the last reader is done, or,
+ * after a power cut, at the next opening.
  */
 static int remove_orphans(
     struct store *s, const struct snap_info *info, const bool orphan[2], struct errmsg *e)

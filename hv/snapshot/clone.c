@@ -81,8 +81,6 @@ static int open_image(struct clone *c, struct errmsg *e)
 			snap_close(sn);
 		else
 			err = ram_image_make(sn, &c->image, e);
-		if (!err)
-			engine_hold();
 	}
 	engine_unlock();
 	return err;
@@ -97,7 +95,6 @@ static void close_image(struct clone *c)
 		return;
 	ram_image_unref(c->image); /* the clones have their own references */
 	engine_unlock();
-	engine_release();
 }
 
 /* --- disks ------------------------------------------------------------------------------ */
@@ -183,7 +180,7 @@ static int start_pager(struct clone *c, struct vm *vm, struct errmsg *e)
 	return err;
 }
 
-static int make_one(struct clone *c, const char *name, struct errmsg *e)
+static int make_one(struct clone *c, const char *name, unsigned *made, struct errmsg *e)
 {
 	struct vm_tree_as as = {.name = name, .change = give_disks, .ctx = c};
 	struct vm_restore tree;
@@ -214,6 +211,7 @@ static int make_one(struct clone *c, const char *name, struct errmsg *e)
 	if (err)
 		return err;
 	(void)vm_publish(vm);
+	++*made;
 	return c->flags & RESTORE_PAUSED ? OK : vm_resume(vm, e);
 }
 
@@ -232,11 +230,9 @@ int engine_clone(const char *snapshot, const char *as, unsigned count, unsigned 
 		err = open_image(&c, e);
 	while (!err && *made < count) {
 		name_clone(&c, *made, name, sizeof(name));
-		err = make_one(&c, name, e);
+		err = make_one(&c, name, made, e);
 		if (err)
 			err_prefix(e, err, "vm '%s'", name);
-		else
-			++*made;
 	}
 	close_image(&c);
 	return engine_error(snapshot, err, e);

@@ -211,7 +211,6 @@ static void pager_free(struct pager *p)
 	if (p->image && engine_lock(&e)) {
 		ram_image_unref(p->image);
 		engine_unlock();
-		engine_release();
 	}
 	heap_free(p->buf);
 	heap_free(p);
@@ -276,6 +275,5 @@ int pager_start_shared(struct vm *vm, struct ram_image *image, struct errmsg *e)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	ram_image_ref(image);
 	p->image = image;
-	engine_hold();
 	return begin(p, vm, e);
 }

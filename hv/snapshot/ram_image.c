@@ -6,6 +6,7 @@
 #include "hv/core/memmap.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/compress.h"
+#include "hv/snapshot/engine_int.h"
 
 enum { IMAGE_ORDER = 4 }; /* STORE_CHUNK */
 #define ZEROS UINT64_MAX
@@ -13,9 +14,9 @@ enum { IMAGE_ORDER = 4 }; /* STORE_CHUNK */
 struct ram_image {
 	struct snap *snap;
 	unsigned refs;
-	uint64_t low; /* pieces below the PCI hole; the others follow in the table */
-	uint64_t n, frames;
-	uint64_t *piece; /* host-physical address; 0: not read yet */
+	uint64_t low;		   /* pieces below the PCI hole; the others follow in the table */
+	uint64_t n, frames, known; /* pieces; of them in frames; read or found zero */
+	uint64_t *piece;	   /* host-physical address; 0: not read yet */
 };
 
 int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e)
@@ -35,6 +36,7 @@ int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e)
 	}
 	m->snap = sn;
 	m->refs = 1;
+	engine_hold(); /* as long as it reads */
 	*out = m;
 	return OK;
 }
@@ -44,6 +46,15 @@ void ram_image_ref(struct ram_image *m)
 	m->refs++;
 }
 
+static void stop_reading(struct ram_image *m)
+{
+	if (!m->snap)
+		return;
+	snap_close(m->snap);
+	m->snap = NULL;
+	engine_let_go();
+}
+
 void ram_image_unref(struct ram_image *m)
 {
 	if (!m || --m->refs)
@@ -51,7 +62,7 @@ void ram_image_unref(struct ram_image *m)
 	for (uint64_t i = 0; i < m->n; i++)
 		if (m->piece[i] && m->piece[i] != ZEROS)
 			frames_free(hpa(m->piece[i]), IMAGE_ORDER);
-	snap_close(m->snap);
+	stop_reading(m);
 	heap_free(m->piece);
 	heap_free(m);
 }
@@ -68,7 +79,7 @@ static uint64_t *entry(struct ram_image *m, uint64_t addr)
 
 static int read_piece(struct ram_image *m, gpa_t addr, uint64_t *to, struct errmsg *e)
 {
-	hpa_t h = gmem_frame_alloc();
+	hpa_t h = gmem_frame_alloc(false);
 	int err;
 
 	if (!h.a)
@@ -92,8 +103,11 @@ int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *
 
 	if (!p)
 		return err_set(e, ERR_FAULT, "no RAM at 0x%llx", (unsigned long long)addr.a);
-	if (!*p)
+	if (!*p) {
 		err = read_piece(m, addr, p, e);
+		if (!err && ++m->known == m->n)
+			stop_reading(m); /* the clones need the store no more */
+	}
 	*frame = hpa(*p == ZEROS ? 0 : *p);
 	return err;
 }

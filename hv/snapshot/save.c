@@ -308,7 +308,8 @@ static int write_ram(struct save *sv, struct errmsg *e)
 	}
 	if (err == ERR_NOENT)
 		return OK;
-	return err_set(e, err, "RAM cannot be read: %s", sv->vm->reason);
+	return err_set(
+	    e, err, "some of its memory cannot be read from the snapshot that it comes from");
 }
 
 static int commit(struct save *sv, struct save_result *out, struct errmsg *e)
@@ -360,6 +361,9 @@ static int capture(struct save *sv, struct errmsg *e)
 {
 	int err = OK;
 
+	if (__atomic_load_n(&sv->vm->action, __ATOMIC_SEQ_CST) != VM_ACTION_NONE)
+		return err_set(e, ERR_STATE, "vm '%s' is just resetting or stopping itself",
+		    sv->vm->config.name);
 	sw_init(&sv->tree, heap_grow);
 	vm_tree_capture(sv->vm, &sv->tree);
 	if (sv->flags & SAVE_POWEROFF)

@@ -545,10 +545,12 @@ void orphans_retry(struct store *s)
 	memcpy(ids, s->awaited, sizeof(ids));
 	s->nawaited = 0;
 	for (unsigned i = 0; i < n; i++)
-		(void)store_object_delete(s, ids[i], NULL); /* what is read still is awaited again */
+		(void)store_object_delete(
+		    s, ids[i], NULL); /* what is read still is awaited again */
 }
 
-/* The object and those of its parents that nothing else refers to, up to one that somebody reads. */
+/* The object and those of its parents that nothing else refers to, up to one that somebody reads.
+ */
 static int remove_chain(struct store *s, uint64_t id, struct orphaned *o, struct errmsg *e)
 {
 	uint64_t next;
