@@ -13,7 +13,8 @@
 #include "hv/lib/cursor.h"
 #include "tests/unit/fake/fake_store.h"
 
-enum { BLOCKS = 512, EDIT = 12, MAX_EDITS = 64 };
+/* The good store, and how much more room its disk has. */
+enum { BLOCKS = 512, MORE = 100, EDIT = 12, MAX_EDITS = 64 };
 enum edit_kind { SET1, SET2, SET4, SET8, ADD, COPY_BLOCK, TRUNCATE, SHIFT, EDIT_KINDS };
 
 static struct mem_disk disk;
@@ -29,7 +30,8 @@ static void make_good(void)
 	struct store *s;
 	uint64_t epoch;
 
-	mem_disk_init(&disk, BLOCKS, true);
+	mem_disk_init(&disk, BLOCKS + MORE, true);
+	disk.io.nblocks = BLOCKS;
 	fake_ram_fill(ram, sizeof(ram), 12);
 	if (store_format(&disk.io, (const uint8_t *)"store that lies!", &e) ||
 	    store_open(&disk.io, true, &s, &e) ||
@@ -90,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	memcpy(disk.data, good, (size_t)BLOCKS * STORE_BLOCK);
-	disk.io.nblocks = BLOCKS;
+	memset(disk.data + (size_t)BLOCKS * STORE_BLOCK, 0, (size_t)MORE * STORE_BLOCK);
+	disk.io.nblocks = BLOCKS + MORE;
 	for (unsigned i = 0; i < MAX_EDITS && 1 + (i + 1) * EDIT <= size; i++)
 		edit(data + 1 + i * EDIT);
 	if (data[0] & 1)
