@@ -127,6 +127,34 @@ static void no_exception_beyond_31(void **state)
 	assert_int_equal(cpu.state.injected.type, EVENT_INTR);
 }
 
+/* The same on Bochs: what EXITINTINFO says is of an earlier event. */
+static void interrupt_under_another_name(void **state)
+{
+	static const uint64_t stale[] = {0, 2 << VMCB_EVENT_TYPE_SHIFT | VEC_NMI,
+	    3 << VMCB_EVENT_TYPE_SHIFT | VEC_PF | VMCB_EVENT_ERROR_VALID};
+
+	for (unsigned i = 0; i < ARRAY_LEN(stale); i++) {
+		cpu.state.rip = 0x1000;
+		inject(EVENT_INTR, 0xec);
+		vmcb.vintr &= ~VINTR_IRQ;
+		vmcb.exit_int_info = VMCB_EVENT_VALID | stale[i];
+		svm_collect_virq(&cpu);
+		svm_collect_injected(&cpu);
+		assert_int_equal(cpu.state.injected.type, EVENT_INTR);
+		assert_int_equal(cpu.state.injected.vector, 0xec);
+		assert_false(cpu.state.injected.has_error);
+	}
+	/* the handler has begun: this is its own exception */
+	inject(EVENT_INTR, 0xec);
+	vmcb.vintr &= ~VINTR_IRQ;
+	cpu.state.rip = 0x2000;
+	vmcb.exit_int_info = VMCB_EVENT_VALID | 3 << VMCB_EVENT_TYPE_SHIFT | VEC_UD;
+	svm_collect_virq(&cpu);
+	svm_collect_injected(&cpu);
+	assert_int_equal(cpu.state.injected.type, EVENT_EXCEPTION);
+	assert_int_equal(cpu.state.injected.vector, VEC_UD);
+}
+
 static void software_interrupts_run_again(void **state)
 {
 	inject(EVENT_INTR, 0xec);
@@ -148,6 +176,7 @@ int main(void)
 	    cmocka_unit_test_setup(window_closes, set_up),
 	    cmocka_unit_test_setup(others_are_injected, set_up),
 	    cmocka_unit_test_setup(no_exception_beyond_31, set_up),
+	    cmocka_unit_test_setup(interrupt_under_another_name, set_up),
 	    cmocka_unit_test_setup(software_interrupts_run_again, set_up),
 	};
 

@@ -360,6 +360,7 @@ void fake_use_all(struct mem_disk *d)
 	(void)!store_epoch_get(s, guid, &epoch, &e);
 	(void)!store_epoch_bump(s, guid, &epoch, &e);
 	(void)!store_can_hold(s, 100000, &e);
+	(void)!store_grow(s, &epoch, &e);
 	ram[0] = ram[39999] = 1;
 	(void)!fake_save(s, "third", 3, ram, 40000, 0, true, &e);
 	(void)!fake_save_child(s, "fourth", "child", 5, ram, 60 << 10, true, &e);

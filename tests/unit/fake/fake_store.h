@@ -52,7 +52,7 @@ uint64_t fake_digest(struct store *s);
 
 /*
  * Does everything that can be done with a store to one that may lie in every byte: lists, reads,
- * checks, raises an epoch, saves, replaces, deletes. What comes of it is of no matter.
+ * checks, raises an epoch, grows, saves, replaces, deletes. What comes of it is of no matter.
  */
 void fake_use_all(struct mem_disk *d);
 

@@ -36,20 +36,31 @@ static void set_vintr(struct virt_vcpu *p, bool pending, uint8_t vector, bool in
  * EVENTINJ as an exception still to be raised, and raises it again when something asks its
  * CPU to pause.
  */
-static void inject_interrupt(struct virt_vcpu *p, uint8_t vector)
-{
-	p->virq = true;
-	set_vintr(p, true, vector, false);
-}
-
-/* After an exit: an interrupt that was not taken counts as cut short. */
-void svm_collect_virq(struct vcpu *v)
+static void inject_interrupt(struct vcpu *v, uint8_t vector)
 {
 	struct virt_vcpu *p = v->virt;
 
-	if (p->vmcb->vintr & VINTR_IRQ)
-		v->state.injected = (struct event){
-		    EVENT_INTR, (uint8_t)(p->vmcb->vintr >> VINTR_VECTOR_SHIFT), 0, 0, 0};
+	p->virq = true;
+	p->virq_rip = v->state.rip;
+	set_vintr(p, true, vector, false);
+}
+
+/*
+ * After an exit: an interrupt that was not taken counts as cut short. So does one that was taken
+ * while the guest is still where it was, if some event was being delivered: which one, Bochs (3.0)
+ * does not know of a virtual interrupt, and leaves what it said of an earlier event. (A handler
+ * that had run and returned would have exited in between, for its EOI.)
+ */
+void svm_collect_virq(struct vcpu *v)
+{
+	struct virt_vcpu *p = v->virt;
+	struct vmcb *c = p->vmcb;
+	uint8_t vector = (uint8_t)(c->vintr >> VINTR_VECTOR_SHIFT);
+
+	if (c->vintr & VINTR_IRQ)
+		v->state.injected = (struct event){EVENT_INTR, vector, 0, 0, 0};
+	else if ((c->exit_int_info & VMCB_EVENT_VALID) && v->state.rip == p->virq_rip)
+		c->exit_int_info = VMCB_EVENT_VALID | vector; /* type 0: interrupt */
 	p->virq = false;
 	set_vintr(p, p->irq_window, 0, p->irq_window);
 }
@@ -59,7 +70,7 @@ void svm_inject(struct vcpu *v, const struct event *ev)
 	uint64_t inj = VMCB_EVENT_VALID | ev->vector | (uint64_t)ev->type << VMCB_EVENT_TYPE_SHIFT;
 
 	if (ev->type == EVENT_INTR) {
-		inject_interrupt(v->virt, ev->vector);
+		inject_interrupt(v, ev->vector);
 		return;
 	}
 	/* NMI 2, exception 3, software interrupt 4 in hardware's numbering as in ours */

@@ -17,6 +17,7 @@ struct virt_vcpu {
 	uint32_t clean;		  /* VMCB clean bits for the next entry */
 	bool irq_window, nmi_window;
 	bool virq;		 /* an interrupt is in the VMCB as a virtual one */
+	uint64_t virq_rip;	 /* where the guest was when it was given */
 	bool nmi_step;		 /* single-stepping over the IRET that ends an NMI */
 	bool nmi_step_iret;	 /* IRET is intercepted to see an NMI handler's end */
 	uint64_t nmi_step_flags; /* guest's RFLAGS.TF before */
