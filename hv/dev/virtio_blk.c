@@ -4,8 +4,8 @@
  * host: the model, and the acceptance of requests.
  *
  * A request is taken from the ring in the thread that notified, and submitted
- * there. There is one for each descriptor that can be a head, so that nothing
- * is allocated on the way and none waits for another.
+ * there; the device's worker goes on with it. There is one for each descriptor that can be a head,
+ * so that nothing is allocated on the way and none waits for another.
  */
 #include "hv/dev/virtio_blk.h"
 
@@ -303,6 +303,31 @@ static bool wants_epoch(const struct vblk *b)
 	return b->epoch == EPOCH_ARMED && !list_empty(&b->gated);
 }
 
+/* Requests that a loaded state lists as in flight are done (again) first. v.lock held. */
+static void replay(struct vblk *b)
+{
+	struct virtio_dev *v = &b->v;
+	struct vring *vr = &v->vq[0];
+	uint16_t old_used = vr->st->used_idx;
+
+	while (virtio_running(v, 0)) {
+		uint16_t head = (uint16_t)bitmap_next_set(b->replay, VRING_MAX_SIZE, 0);
+		int64_t written;
+		int err;
+
+		if (head == VRING_MAX_SIZE)
+			break;
+		bitmap_clear(b->replay, head);
+		err = vring_fetch(vr, head, &v->chain);
+		written = err ? VIRTIO_BROKEN : vblk_accept(v, 0, &v->chain);
+		if (written >= 0 && vring_push(vr, head, (uint32_t)written))
+			written = VIRTIO_BROKEN;
+		if (written == VIRTIO_BROKEN)
+			virtio_broken(v, 0);
+	}
+	virtio_signal(v, 0, old_used);
+}
+
 static void vblk_notify(struct virtio_dev *v, unsigned q)
 {
 	struct vblk *b = vblk_of(v);
@@ -310,11 +335,26 @@ static void vblk_notify(struct virtio_dev *v, unsigned q)
 
 	list_init(&batch);
 	mutex_lock(&v->lock);
+	replay(b);
 	virtio_process(v, q, NULL, vblk_accept);
 	splice(&batch, &b->ready);
 	if (wants_epoch(b))
 		virtio_work_later(v);
 	mutex_unlock(&v->lock);
+	advance_all(&batch);
+}
+
+/* What the host's disk has completed, and what was kept while the device was held. */
+static void go_on(struct vblk *b)
+{
+	struct list batch;
+	uint64_t flags;
+
+	list_init(&batch);
+	flags = spin_lock(&b->slock);
+	if (!b->held)
+		splice(&batch, &b->todo);
+	spin_unlock(&b->slock, flags);
 	advance_all(&batch);
 }
 
@@ -328,6 +368,7 @@ static void vblk_work(struct virtio_dev *v)
 	if (raise)
 		b->epoch = EPOCH_RAISING;
 	mutex_unlock(&v->lock);
+	go_on(b);
 	vblk_notify(v, 0);
 	if (raise)
 		raise_epoch(b);
@@ -339,23 +380,22 @@ static void hold(struct vblk *b)
 	uint64_t flags = spin_lock(&b->slock);
 
 	b->held = true;
-	while (b->busy) /* not for a disk: a step does not wait for one */
+	while (b->busy) /* not for the host's disk, at most for guest memory */
 		flags = waitq_wait(&b->idle, &b->slock, flags);
 	spin_unlock(&b->slock, flags);
 }
 
-/* What was kept goes on, in the caller's thread. No lock held. */
+/* What was kept goes on, in the worker: the caller's thread may be the one that frees what a step
+ * waits for. No lock held. */
 static void release(struct vblk *b)
 {
-	struct list batch;
-	uint64_t flags;
+	uint64_t flags = spin_lock(&b->slock);
+	bool work = !list_empty(&b->todo);
 
-	list_init(&batch);
-	flags = spin_lock(&b->slock);
 	b->held = false;
-	splice(&batch, &b->kept);
 	spin_unlock(&b->slock, flags);
-	advance_all(&batch);
+	if (work)
+		virtio_work_later(&b->v);
 }
 
 /* Those that wait for room in the host's disk are let go of. No lock held. */
@@ -374,7 +414,7 @@ static void retry_stalled(struct vblk *b)
 {
 	uint64_t flags = spin_lock(&b->slock);
 
-	splice(&b->kept, &b->stalled);
+	splice(&b->todo, &b->stalled);
 	b->nstalled = 0;
 	spin_unlock(&b->slock, flags);
 }
@@ -403,9 +443,18 @@ static void vblk_drain(struct virtio_dev *v)
 	drop_stalled(vblk_of(v));
 }
 
+/* v.lock held. */
+static void vblk_forget(struct virtio_dev *v)
+{
+	struct vblk *b = vblk_of(v);
+
+	memset(b->replay, 0, sizeof(b->replay));
+}
+
 static const struct virtio_ops vblk_ops = {
     .notify = vblk_notify,
     .drain = vblk_drain,
+    .reset = vblk_forget,
     .work = vblk_work,
 };
 
@@ -532,7 +581,7 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	list_init(&b->ready);
 	list_init(&b->gated);
 	list_init(&b->bounce_waiters);
-	list_init(&b->kept);
+	list_init(&b->todo);
 	list_init(&b->stalled);
 	spinlock_init(&b->slock, RANK_DEV_SPIN);
 	waitq_init(&b->idle);
@@ -592,43 +641,20 @@ static void vblk_finish_all(struct device *dev)
 	finish_all(dev->priv);
 }
 
-/* Requests that a saved state lists as in flight are done (again) first. v.lock held. */
-static void replay(struct vblk *b)
-{
-	struct virtio_dev *v = &b->v;
-	struct vring *vr = &v->vq[0];
-	uint16_t old_used = vr->st->used_idx;
-
-	for (uint16_t head = 0; head < vr->st->size && virtio_running(v, 0); head++) {
-		int64_t written;
-		int err;
-
-		if (!bitmap_test(vr->st->inflight, head))
-			continue;
-		err = vring_fetch(vr, head, &v->chain);
-		written = err ? VIRTIO_BROKEN : vblk_accept(v, 0, &v->chain);
-		if (written >= 0 && vring_push(vr, head, (uint32_t)written))
-			written = VIRTIO_BROKEN;
-		if (written == VIRTIO_BROKEN)
-			virtio_broken(v, 0);
-	}
-	virtio_signal(v, 0, old_used);
-}
-
+/*
+ * The lock is free as long as the device is paused and held. Afterwards the worker may hold it and
+ * wait for this thread, which then takes it no more.
+ */
 static void vblk_resume(struct device *dev)
 {
 	struct vblk *b = dev->priv;
 
 	mutex_lock(&b->v.lock);
-	b->v.paused = false;
 	b->epoch = EPOCH_ARMED;
-	if (b->replay)
-		replay(b);
-	b->replay = false;
 	mutex_unlock(&b->v.lock);
 	retry_stalled(b);
-	release(b);
 	virtio_resume(&b->v);
+	release(b);
 }
 
 static int vblk_check(const struct device *dev, const void *state, struct errmsg *e)
@@ -649,7 +675,7 @@ static void vblk_loaded(struct device *dev)
 
 	virtio_loaded(&b->v);
 	fill_config(b);
-	b->replay = true;
+	memcpy(b->replay, b->st.queue[0].inflight, sizeof(b->replay));
 }
 
 static const struct state_field vblk_fields[] = {

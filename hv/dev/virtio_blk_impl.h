@@ -7,9 +7,14 @@
  * the write epoch is being raised -> vblk_advance() with nobody else knowing of
  * it, part by part -> its return to the guest under the lock.
  *
+ * A step may wait, for guest memory that is fetched from a disk or copied for a
+ * save. So none is taken in a thread that others wait for: what the host's disk
+ * completes its thread puts into 'todo', and the device's worker goes on with it;
+ * what waited for drain or resume is the worker's, too.
+ *
  * While the device is held, from quiesce until drain or resume, no request
- * takes a step: what the host completes and what is about to be submitted is
- * kept until then. The ring's state lists all of them as in flight.
+ * takes a step: what the host completes and what is about to be submitted stays
+ * in 'todo' until then. The ring's state lists all of them as in flight.
  */
 #ifndef AMBER_DEV_VIRTIO_BLK_IMPL_H
 #define AMBER_DEV_VIRTIO_BLK_IMPL_H
@@ -83,16 +88,16 @@ struct vblk {
 	/* protected by v.lock: */
 	struct list ready, gated;
 	enum vblk_epoch epoch;
-	bool
-	    replay; /* the state was loaded, and what it lists as in flight is not yet done again */
+	/* in flight in the state that was loaded, and not yet done again */
+	uint64_t replay[BITMAP_WORDS(VRING_MAX_SIZE)];
 	uint64_t stat_errors;	   /* requests that the guest saw fail */
 	uint64_t stat_host_errors; /* atomic: parts that the host's disk failed */
 	/* protected by slock, rank RANK_DEV_SPIN: */
 	struct spinlock slock;
 	unsigned active;  /* requests accepted and not finished */
-	unsigned busy;	  /* threads that take a request a step further */
+	unsigned busy;	  /* threads that take a request a step further, or put one into todo */
 	bool held;	  /* no further step may begin */
-	struct list kept; /* requests that came up while it was held */
+	struct list todo; /* requests whose next step is the worker's, unless it is held */
 	/* requests for which the host's disk has no room: the machine is paused, and
 	 * they are tried again when it goes on */
 	struct list stalled;
@@ -110,8 +115,9 @@ void vblk_take_data(
 /* Counts n (1 or -1) more requests under way. Any lock of lower rank than slock. */
 void vblk_active_add(struct vblk *b, int n);
 /*
- * Takes a request from r->step as far as it goes without waiting, to its end if
- * the disk is that fast; or keeps it, if the device is held. Thread context, no lock held.
+ * Takes a request from r->step as far as it goes without waiting for the host's disk, to its end
+ * if that is fast enough; or puts it into todo, if the device is held. Waits for guest memory: in a
+ * vCPU's thread or the worker, no lock held.
  */
 void vblk_advance(struct vblk_req *r);
 

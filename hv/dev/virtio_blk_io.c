@@ -251,7 +251,7 @@ void vblk_active_add(struct vblk *b, int n)
 	spin_unlock(&b->slock, flags);
 }
 
-/* Begins a step; false: the device is held, and r is kept. */
+/* Begins a step; false: the device is held, and r is in todo. */
 static bool step_begin(struct vblk_req *r)
 {
 	struct vblk *b = r->b;
@@ -259,7 +259,7 @@ static bool step_begin(struct vblk_req *r)
 	bool held = b->held;
 
 	if (held)
-		list_push_back(&b->kept, &r->link);
+		list_push_back(&b->todo, &r->link);
 	else
 		b->busy++;
 	spin_unlock(&b->slock, flags);
@@ -378,11 +378,23 @@ void vblk_advance(struct vblk_req *r)
 	}
 }
 
-/* The block device's thread, or blk_submit() itself. */
+/*
+ * The block device's thread, or blk_submit() itself, whose caller goes on. That thread takes no
+ * step: the guest memory that one needs may have to come from this very disk, or wait for a save
+ * that writes to it.
+ */
 static void vblk_done(struct blk_req *blk)
 {
 	struct vblk_req *r = blk->ctx;
+	struct vblk *b = r->b;
+	uint64_t flags;
 
-	if (__atomic_exchange_n(&r->phase, PHASE_DONE, __ATOMIC_ACQ_REL) == PHASE_SUBMITTED)
-		vblk_advance(r);
+	if (__atomic_exchange_n(&r->phase, PHASE_DONE, __ATOMIC_ACQ_REL) != PHASE_SUBMITTED)
+		return;
+	flags = spin_lock(&b->slock);
+	list_push_back(&b->todo, &r->link);
+	b->busy++; /* the worker may be at it at once, and b gone when r is finished */
+	spin_unlock(&b->slock, flags);
+	virtio_work_later(&b->v);
+	step_end(b);
 }

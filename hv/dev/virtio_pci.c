@@ -655,7 +655,7 @@ void virtio_resume(struct virtio_dev *v)
 	mutex_unlock(&v->lock);
 	pci_function_resume(&v->pci);
 	msix_resume(&v->msix);
-	notify_all(v);
+	virtio_work_later(v);
 }
 
 static int check_status(const struct virtio_dev *v, const struct virtio_state *st, struct errmsg *e)

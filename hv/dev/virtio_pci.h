@@ -99,7 +99,8 @@ struct virtio_ops {
 	void (*drain)(struct virtio_dev *v);
 	/* The device was reset, by the driver or the machine. Lock held. Optional. */
 	void (*reset)(struct virtio_dev *v);
-	/* In the worker thread, after virtio_work_later(). No lock held. */
+	/* In the worker thread, after virtio_work_later(), and when the machine goes on: every
+	 * running queue may have new buffers. No lock held. */
 	void (*work)(struct virtio_dev *v);
 };
 
@@ -146,7 +147,10 @@ void virtio_reset(struct virtio_dev *v);
 /* From then on the device takes no requests; what it does about those under way is its own affair.
  */
 void virtio_quiesce(struct virtio_dev *v);
-/* Evaluates interrupts again and notifies every running queue. */
+/*
+ * Evaluates interrupts again, and has the worker look after every running queue. It touches no
+ * guest memory itself: whoever lets the machine go on may be the one that an access waits for.
+ */
 void virtio_resume(struct virtio_dev *v);
 int virtio_check(const struct virtio_dev *v, const struct virtio_state *st,
     const struct vring_state *queues, struct errmsg *e) MUST_CHECK;

@@ -45,6 +45,21 @@ static void complete_request(struct waitq *q)
 	vblk_work(&b->v);
 }
 
+/* The devices' threads, as far as there is something to do for them; each only once, since a
+ * driver may keep it busy for ever. */
+static void workers(void)
+{
+	for (unsigned i = 0; i < DEVICES; i++) {
+		struct virtio_dev *v =
+		    i ? &((struct vcon *)m.dev[i]->priv)->v : &((struct vblk *)m.dev[i]->priv)->v;
+
+		if (v->work_pending) {
+			v->work_pending = false;
+			v->ops->work(v);
+		}
+	}
+}
+
 static void machine_create(void)
 {
 	static const struct config_dev cfg[DEVICES] = {
@@ -289,10 +304,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cursor_init(&m.in, data, size);
 	fake_wait_hook = complete_request;
 	machine_create();
-	for (unsigned n = 0; n < MAX_STEPS && cursor_left(&m.in); n++)
+	for (unsigned n = 0; n < MAX_STEPS && cursor_left(&m.in); n++) {
 		steps[cursor_u8(&m.in) % ARRAY_LEN(steps)]();
+		workers();
+	}
 	while (fake_disk_complete(m.disk))
-		;
+		workers();
 	ASSERT(fake_of(m.vm)->dma_outstanding == 0);
 	fake_vm_free(m.vm);
 	ASSERT(fake_heap_outstanding() == 0);

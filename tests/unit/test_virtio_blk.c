@@ -114,7 +114,7 @@ static void one_bounce_buffer_serves_all(void **state)
 		submit(&r[i], true);
 	}
 	assert_int_equal(disk->nheld, 1);
-	while (fake_disk_complete(disk))
+	while (complete())
 		assert_in_range(disk->nheld, 0, 1);
 	for (unsigned i = 0; i < 5; i++) {
 		expect_used(64 * KIB + 1);
@@ -139,7 +139,7 @@ static void many_in_flight_and_out_of_order(void **state)
 
 		list_remove(last);
 		list_push_front(&disk->held, last);
-		assert_true(fake_disk_complete(disk));
+		assert_true(complete());
 	}
 	for (unsigned i = 0; i < 20; i++) {
 		expect_used(513);
@@ -249,13 +249,13 @@ static void no_space(void **state)
 	/* the pause does not wait for them; going on without room pauses again */
 	dev->model->quiesce(dev);
 	dev->model->drain(dev);
-	dev->model->resume(dev);
+	resume();
 	expect_nothing_used();
 	assert_true(fake_of(vm)->holds >= 4);
 	dev->model->quiesce(dev);
 	dev->model->drain(dev);
 	disk->fail = OK;
-	dev->model->resume(dev);
+	resume();
 	expect_used(1);
 	expect_used(1);
 	expect_used(1);
@@ -272,7 +272,7 @@ static void no_space(void **state)
 	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
 	dev->model->quiesce(dev);
 	dev->model->drain(dev);
-	dev->model->resume(dev);
+	resume();
 	expect_nothing_used();
 	assert_int_equal(disk->data[100 * 512], 0);
 }
@@ -413,7 +413,7 @@ static void epoch_is_raised_once(void **state)
 	assert_int_equal(hook_calls, 1);
 	/* a pause arms it again; a discard counts as a write */
 	drain();
-	dev->model->resume(dev);
+	resume();
 	disk->writes = 0;
 	assert_int_equal(discard(0, 1, 0, 16), VBLK_S_OK);
 	assert_int_equal(hook_calls, 2);
@@ -509,7 +509,7 @@ static void replay_after_restore(void **state)
 	saved = blk()->st;
 	assert_int_equal(saved.queue[0].inflight[0], 1);
 	/* the machine that is restored has no request under way */
-	while (fake_disk_complete(disk))
+	while (complete())
 		;
 	fake_common_write(&drv, COMMON_DEVICE_STATUS, 1, 0);
 	assert_int_equal(gmem_zero(vm, gpa(drv.q[0].used), 64), OK);
@@ -518,6 +518,8 @@ static void replay_after_restore(void **state)
 	disk->hold = false;
 	dev->model->quiesce(dev);
 	assert_int_equal(fake_device_load(dev, &saved, &e), OK);
+	while (run_worker())
+		;
 	expect_used(1025);
 	assert_int_equal(status_of(&r), VBLK_S_OK);
 	assert_memory_equal(at(r.data), disk->data + 42 * 512, 1024);
@@ -527,6 +529,7 @@ static void replay_after_restore(void **state)
 	saved.queue[0].inflight[0] = 1 << 9;
 	fake_desc_write(vm, drv.q[0].desc, 9, RAM, 1, 1, 9);
 	assert_int_equal(fake_device_load(dev, &saved, &e), OK);
+	assert_true(run_worker());
 	assert_true(fake_driver_status(&drv) & VIRTIO_STATUS_NEEDS_RESET);
 }
 

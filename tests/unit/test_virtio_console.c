@@ -299,6 +299,7 @@ static void state_of_an_open_port(void **state)
 	struct errmsg e = {""};
 	uint64_t buf;
 	uint32_t head, len;
+	unsigned accesses;
 
 	handshake();
 	guest_control(0, EVENT_PORT_OPEN, 1);
@@ -316,7 +317,10 @@ static void state_of_an_open_port(void **state)
 	con()->v.work_pending = false;
 	vcon_work(&con()->v); /* paused: not now */
 	assert_int_equal(chardev_guest_pending(&con()->chardev), 3);
+	accesses = fake_of(vm)->gmem_accesses;
 	assert_int_equal(fake_device_load(dev, &saved, &e), OK);
+	assert_int_equal(fake_of(vm)->gmem_accesses, accesses);
+	worker_runs();
 	assert_true(fake_driver_used(&drv, RECEIVEQ, &head, &len));
 	assert_memory_equal(at(buf), "now", 3);
 	guest_sends(TRANSMITQ, "ok", 2);

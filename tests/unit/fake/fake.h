@@ -28,6 +28,8 @@ struct fake_vm {
 	uint8_t *ram;
 	uint64_t ram_bytes;
 	uint64_t gmem_fail_start, gmem_fail_len; /* accesses that touch this range give ERR_FAULT */
+	int gmem_fail_error;			 /* or this, if it is not OK */
+	unsigned gmem_accesses;			 /* so far; each could have waited */
 	int dma_outstanding;			 /* gmem_dma_map() less gmem_dma_unmap() */
 	/* what was asked for */
 	unsigned reset_requests, poweroff_requests, fails, holds;

@@ -9,6 +9,7 @@ static void *ram_at(struct vm *vm, gpa_t addr, uint64_t len)
 {
 	struct fake_vm *f = fake_of(vm);
 
+	f->gmem_accesses++;
 	if (addr.a > f->ram_bytes || len > f->ram_bytes - addr.a)
 		return NULL;
 	if (f->gmem_fail_len && addr.a < f->gmem_fail_start + f->gmem_fail_len &&
@@ -17,12 +18,20 @@ static void *ram_at(struct vm *vm, gpa_t addr, uint64_t len)
 	return f->ram + addr.a;
 }
 
+/* Why ram_at() found nothing. */
+static int failure(struct vm *vm)
+{
+	struct fake_vm *f = fake_of(vm);
+
+	return f->gmem_fail_len && f->gmem_fail_error ? f->gmem_fail_error : ERR_FAULT;
+}
+
 int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
 {
 	const void *p = ram_at(vm, addr, len);
 
 	if (!p)
-		return ERR_FAULT;
+		return failure(vm);
 	memcpy(buf, p, len);
 	return OK;
 }
@@ -32,7 +41,7 @@ int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 	void *p = ram_at(vm, addr, len);
 
 	if (!p)
-		return ERR_FAULT;
+		return failure(vm);
 	memcpy(p, buf, len);
 	return OK;
 }
@@ -42,9 +51,14 @@ int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
 	void *p = ram_at(vm, addr, len);
 
 	if (!p)
-		return ERR_FAULT;
+		return failure(vm);
 	memset(p, 0, len);
 	return OK;
+}
+
+int gmem_prepare(struct vm *vm, gpa_t addr, uint64_t len, bool write)
+{
+	return ram_at(vm, addr, len) ? OK : failure(vm);
 }
 
 int gmem_read_u16(struct vm *vm, gpa_t addr, uint16_t *v)
@@ -63,7 +77,7 @@ int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsi
 	void *p = ram_at(vm, addr, len);
 
 	if (!p || len > sizeof(expected))
-		return ERR_FAULT;
+		return failure(vm);
 	memcpy(expected, old, len);
 	memcpy(old, p, len);
 	if (memcmp(expected, p, len) == 0)
@@ -78,7 +92,7 @@ int gmem_dma_map(struct vm *vm, gpa_t addr, uint64_t len, bool device_writes, st
 	unsigned n = 0;
 
 	if (!p)
-		return ERR_FAULT;
+		return failure(vm);
 	/* one piece per page, as scattered backing frames would give */
 	for (uint64_t done = 0, step; done < len; done += step, n++) {
 		step = MIN(len - done, PAGE_SIZE - ((addr.a + done) & (PAGE_SIZE - 1)));

@@ -30,6 +30,22 @@ static inline struct device *create(struct errmsg *e)
 	return fake_device_create(vm, "amber,virtio-blk", &cfg, e);
 }
 
+static inline struct vblk *blk(void)
+{
+	return dev->priv;
+}
+
+/* The device's thread, if there is something to do for it. */
+static inline bool run_worker(void)
+{
+	bool pending = blk()->v.work_pending;
+
+	blk()->v.work_pending = false;
+	if (pending)
+		vblk_work(&blk()->v);
+	return pending;
+}
+
 static inline int setup(void **state)
 {
 	vm = fake_vm_new(1, 16 * MIB);
@@ -48,31 +64,40 @@ static inline int setup(void **state)
 	dev = create(NULL);
 	if (!dev)
 		return -1;
+	assert_true(run_worker()); /* woken by the first resume */
 	fake_driver_probe(&drv, vm, SLOT);
 	fake_driver_msix(&drv, 2);
 	fake_driver_start(&drv, UINT64_MAX, 1, RAM);
 	return 0;
 }
 
-static inline struct vblk *blk(void)
-{
-	return dev->priv;
-}
-
-/* The device's thread, if there is something to do for it. */
-static inline bool run_worker(void)
-{
-	bool pending = blk()->v.work_pending;
-
-	blk()->v.work_pending = false;
-	if (pending)
-		vblk_work(&blk()->v);
-	return pending;
-}
-
 static inline void kick(void)
 {
 	fake_driver_kick(&drv, 0);
+	while (run_worker())
+		;
+}
+
+/* The disk completes its oldest request, without touching memory itself, and the worker has its
+ * turn. */
+static inline bool complete(void)
+{
+	unsigned accesses = fake_of(vm)->gmem_accesses;
+	bool any = fake_disk_complete(disk);
+
+	assert_int_equal(fake_of(vm)->gmem_accesses, accesses);
+	while (run_worker())
+		;
+	return any;
+}
+
+/* The machine goes on, and the worker has its turn. */
+static inline void resume(void)
+{
+	unsigned accesses = fake_of(vm)->gmem_accesses;
+
+	dev->model->resume(dev);
+	assert_int_equal(fake_of(vm)->gmem_accesses, accesses);
 	while (run_worker())
 		;
 }
