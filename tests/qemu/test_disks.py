@@ -28,7 +28,7 @@ def store_is_sound(image):
     run([SNAP, image.path, "verify"])
 
 
-@needs("disk")
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
 def test_store_disk(ctx):
     """What was synced to a disk in the store outlives the plug; a live snapshot brings it back."""
     image = image_for(ctx)
@@ -81,7 +81,7 @@ def test_store_disk(ctx):
     store_is_sound(image)
 
 
-@needs("disk")
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
 def test_store_disk_base(ctx):
     """A disk over a partition leaves it alone, until it is written back."""
     image = image_for(ctx, 'base = "debian-disk";', disks=["debian-disk:64"])
@@ -103,7 +103,7 @@ def test_store_disk_base(ctx):
     store_is_sound(image)
 
 
-@needs("disk")
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
 def test_store_disk_full(ctx):
     """A full store pauses the guest; with room made it goes on, and nothing is lost."""
     image = image_for(ctx, "size-mib = <200>;", store_mib=128)
@@ -247,7 +247,7 @@ def test_store_disk_clones(ctx):
     store_is_sound(image)
 
 
-@needs("disk")
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
 def test_store_disk_rewind(ctx):
     """Thrown back to its mark, a guest finds its disk as it was then, as often as it is done."""
     image = image_for(ctx)

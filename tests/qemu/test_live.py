@@ -218,6 +218,7 @@ def generation(m, name="debian"):
     return g
 
 
+@needs("drive bus")  # QEMU only: an interpreter takes minutes
 def test_generation(ctx):
     """A guest restored twice, or cloned, draws other random numbers; a frozen one just goes on."""
     image = Image(ctx.folder, payloads=debian_payloads(), manifests=[
