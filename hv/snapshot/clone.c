@@ -190,26 +190,24 @@ static int make_one(struct clone *c, const char *name, unsigned *made, struct er
 	c->name = name;
 	c->nmade = 0;
 	err = vm_tree_check(c->fdt, &as, &tree, e);
+	vm = tree.vm;
 	if (!err) {
-		gmem_unpromise(tree.vm);
-		err = virtio_blk_claim(tree.vm, NULL, e);
+		gmem_unpromise(vm);
+		err = virtio_blk_claim(vm, NULL, e);
 		if (!err)
-			err = start_pager(c, tree.vm, e);
-		if (err)
-			vm_tree_done(&tree, false);
+			err = start_pager(c, vm, e);
+		if (!err) {
+			vm_tree_load(&tree);
+			err = vmgenid_renew(vm, e);
+		}
+		vm_tree_done(&tree, err == OK);
 	}
 	if (err) {
 		take_back_disks(c);
 		return err;
 	}
-	vm = tree.vm;
 	memcpy(vm->base_id, c->info.id, sizeof(vm->base_id));
 	str_copy(vm->base_name, sizeof(vm->base_name), c->info.name);
-	vm_tree_load(&tree);
-	err = vmgenid_renew(vm, e);
-	vm_tree_done(&tree, err == OK);
-	if (err)
-		return err;
 	(void)vm_publish(vm);
 	++*made;
 	return c->flags & RESTORE_PAUSED ? OK : vm_resume(vm, e);
