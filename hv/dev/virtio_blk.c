@@ -75,8 +75,15 @@ static bool is_write(const struct vblk_req *r)
 
 /* --- accepting ------------------------------------------------------------------ */
 
-/* Verdict of a handler: a status for the guest at once, or the request is under way. */
-enum { VBLK_UNDER_WAY = -1 };
+/* Verdict of a handler: a status for the guest at once, the request is under way, or is to be taken
+ * again later. */
+enum { VBLK_UNDER_WAY = -1, VBLK_RETRY = -2 };
+
+/* What an error of an access to guest memory means for the request. */
+static int verdict_of(int err)
+{
+	return err == ERR_RETRY ? VBLK_RETRY : err ? VBLK_S_IOERR : VBLK_S_OK;
+}
 
 static int accept_transfer(struct vblk_req *r, const struct vring_chain *c, uint64_t sector)
 {
@@ -110,10 +117,9 @@ static int accept_get_id(struct vblk_req *r, const struct vring_chain *c, uint64
 	struct vblk *b = r->b;
 
 	r->written = VBLK_ID_BYTES;
-	if (c->write_len < VBLK_ID_BYTES + 1 ||
-	    vring_scatter(&b->v.vq[0], c, 0, b->id, VBLK_ID_BYTES))
+	if (c->write_len < VBLK_ID_BYTES + 1)
 		return VBLK_S_IOERR;
-	return VBLK_S_OK;
+	return verdict_of(vring_scatter(&b->v.vq[0], c, 0, b->id, VBLK_ID_BYTES));
 }
 
 /* The range of a discard; flags: those that the request may have. */
@@ -123,12 +129,15 @@ static int accept_range(
 	struct vblk *b = r->b;
 	uint8_t range[DISCARD_SIZE];
 	uint32_t sectors;
+	int err;
 
 	if (!(b->st.virtio.driver_features & feature))
 		return VBLK_S_UNSUPP;
-	if (b->read_only || c->read_len != HEADER_SIZE + DISCARD_SIZE ||
-	    vring_gather(&b->v.vq[0], c, HEADER_SIZE, range, sizeof(range)))
+	if (b->read_only || c->read_len != HEADER_SIZE + DISCARD_SIZE)
 		return VBLK_S_IOERR;
+	err = vring_gather(&b->v.vq[0], c, HEADER_SIZE, range, sizeof(range));
+	if (err)
+		return verdict_of(err);
 	if (get_le32(range + DISCARD_FLAGS) & ~flags)
 		return VBLK_S_UNSUPP;
 	r->sector = get_le64(range + DISCARD_SECTOR);
@@ -212,12 +221,13 @@ static int64_t vblk_accept(struct virtio_dev *v, unsigned q, struct vring_chain 
 	struct vblk *b = vblk_of(v);
 	struct vblk_req *r = &b->req[c->head];
 	uint8_t header[HEADER_SIZE], status;
-	int verdict;
+	int verdict, err = ERR_CORRUPT;
 
-	if (c->read_len < HEADER_SIZE || c->write_len < 1 ||
-	    vring_gather(&v->vq[q], c, 0, header, sizeof(header))) {
+	if (c->read_len >= HEADER_SIZE && c->write_len >= 1)
+		err = vring_gather(&v->vq[q], c, 0, header, sizeof(header));
+	if (err) {
 		v->vq[q].error = "a request without header or status byte";
-		return VIRTIO_BROKEN;
+		return virtio_failed(err);
 	}
 	request_init(r, b, c);
 	verdict = accept_by_type(r, c, header);
@@ -225,12 +235,15 @@ static int64_t vblk_accept(struct virtio_dev *v, unsigned q, struct vring_chain 
 		enlist(b, r);
 		return VIRTIO_PENDING;
 	}
+	if (verdict == VBLK_RETRY)
+		return VIRTIO_RETRY;
 	status = (uint8_t)verdict;
-	b->stat_errors += status != VBLK_S_OK;
-	if (gmem_write(v->vm, r->status_addr, &status, 1)) {
+	err = gmem_write(v->vm, r->status_addr, &status, 1);
+	if (err) {
 		v->vq[q].error = "a status byte that is not in RAM";
-		return VIRTIO_BROKEN;
+		return virtio_failed(err);
 	}
+	b->stat_errors += status != VBLK_S_OK;
 	return status == VBLK_S_OK ? (int64_t)r->written + 1 : 1;
 }
 
@@ -317,11 +330,15 @@ static void replay(struct vblk *b)
 
 		if (head == VRING_MAX_SIZE)
 			break;
-		bitmap_clear(b->replay, head);
 		err = vring_fetch(vr, head, &v->chain);
-		written = err ? VIRTIO_BROKEN : vblk_accept(v, 0, &v->chain);
-		if (written >= 0 && vring_push(vr, head, (uint32_t)written))
-			written = VIRTIO_BROKEN;
+		written = err ? virtio_failed(err) : vblk_accept(v, 0, &v->chain);
+		if (written >= 0) {
+			err = vring_push(vr, head, (uint32_t)written);
+			written = err ? virtio_failed(err) : written;
+		}
+		if (written == VIRTIO_RETRY)
+			break; /* the machine is being stopped; with resume it comes here again */
+		bitmap_clear(b->replay, head);
 		if (written == VIRTIO_BROKEN)
 			virtio_broken(v, 0);
 	}
@@ -398,7 +415,7 @@ static void release(struct vblk *b)
 		virtio_work_later(&b->v);
 }
 
-/* Those that wait for room in the host's disk are let go of. No lock held. */
+/* Those that wait for the machine to go on are let go of. No lock held. */
 static void drop_stalled(struct vblk *b)
 {
 	uint64_t flags = spin_lock(&b->slock);

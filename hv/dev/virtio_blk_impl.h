@@ -98,8 +98,8 @@ struct vblk {
 	unsigned busy;	  /* threads that take a request a step further, or put one into todo */
 	bool held;	  /* no further step may begin */
 	struct list todo; /* requests whose next step is the worker's, unless it is held */
-	/* requests for which the host's disk has no room: the machine is paused, and
-	 * they are tried again when it goes on */
+	/* requests for which the host's disk has no room, or whose guest memory could not be had:
+	 * the machine is being paused, and they are tried again when it goes on */
 	struct list stalled;
 	unsigned nstalled;
 	struct waitq idle; /* busy became 0 */

@@ -181,8 +181,8 @@ static int prepare_bounced(struct vblk_req *r, uint64_t *bytes)
 
 static void vblk_done(struct blk_req *blk);
 
-/* Fills r->blk; false, with the request's status, if a buffer is not in RAM. */
-static bool prepare_part(struct vblk_req *r)
+/* Fills r->blk; or ERR_RETRY, or another error if a buffer is not in RAM. */
+static int prepare_part(struct vblk_req *r)
 {
 	uint64_t bytes = r->left;
 	int err = OK;
@@ -194,8 +194,7 @@ static bool prepare_part(struct vblk_req *r)
 		err = r->bounced ? prepare_bounced(r, &bytes) : prepare_direct(r, &bytes);
 	if (err) {
 		unmap_part(r);
-		r->status = VBLK_S_IOERR;
-		return false;
+		return err;
 	}
 	r->blk = (struct blk_req){
 	    .op = r->op,
@@ -206,7 +205,7 @@ static bool prepare_part(struct vblk_req *r)
 	    .done = vblk_done,
 	    .ctx = r,
 	};
-	return true;
+	return OK;
 }
 
 /* The first, second, fourth, eighth... so that a dying disk does not fill the log. */
@@ -221,8 +220,8 @@ static void report_error(struct vblk_req *r, int err)
 		    (unsigned long long)r->sector, error_text(err), (unsigned long long)n);
 }
 
-/* What follows a completed part: true if another one is needed. */
-static bool part_done(struct vblk_req *r)
+/* After a completed part: OK, ERR_RETRY, or an error that ends the request. */
+static int part_done(struct vblk_req *r)
 {
 	uint64_t bytes = (uint64_t)r->blk.nsectors * SECTOR_SIZE;
 	int err = r->blk.status;
@@ -232,13 +231,11 @@ static bool part_done(struct vblk_req *r)
 		report_error(r, err);
 	if (!err && r->op == BLK_READ && r->bounced)
 		err = bounce_copy(r, bytes, true);
-	if (err) {
-		r->status = VBLK_S_IOERR;
-		return false;
-	}
+	if (err)
+		return err;
 	r->sector += r->blk.nsectors;
 	r->left -= bytes;
-	return r->left != 0;
+	return OK;
 }
 
 /* --- the way of a request ------------------------------------------------------- */
@@ -276,28 +273,41 @@ static void step_end(struct vblk *b)
 	spin_unlock(&b->slock, flags);
 }
 
-/* Status byte and used entry, unless the ring broke meanwhile. v.lock held. */
-static void finish_locked(struct vblk_req *r)
+/* Status byte and used entry, unless the ring broke meanwhile. OK or ERR_RETRY. v.lock held. */
+static int finish_locked(struct vblk_req *r)
 {
 	struct vblk *b = r->b;
 	struct vring *vr = &b->v.vq[0];
 	uint16_t old_used = vr->st->used_idx;
-	uint32_t written = 1;
+	uint32_t written = r->status == VBLK_S_OK ? (uint32_t)r->written + 1 : 1;
+	int err = OK;
 
-	if (r->status == VBLK_S_OK)
-		written += (uint32_t)r->written;
-	else
-		b->stat_errors++;
-	if (!virtio_alive(&b->v))
-		return;
-	if (gmem_write(b->v.vm, r->status_addr, &r->status, 1)) {
-		vr->error = "a status byte that is not in RAM";
-		virtio_broken(&b->v, 0);
-	} else if (vring_push(vr, r->head, written)) {
-		virtio_broken(&b->v, 0);
-	} else {
-		virtio_signal(&b->v, 0, old_used);
+	if (virtio_alive(&b->v)) {
+		err = gmem_write(b->v.vm, r->status_addr, &r->status, 1);
+		if (err)
+			vr->error = "a status byte that is not in RAM";
+		else
+			err = vring_push(vr, r->head, written);
+		if (err == ERR_RETRY)
+			return err;
+		if (err)
+			virtio_broken(&b->v, 0);
+		else
+			virtio_signal(&b->v, 0, old_used);
 	}
+	b->stat_errors += r->status != VBLK_S_OK;
+	return OK;
+}
+
+/* It is tried again, in the step that it has, when the machine goes on. */
+static void put_aside(struct vblk_req *r)
+{
+	struct vblk *b = r->b;
+	uint64_t flags = spin_lock(&b->slock);
+
+	list_push_back(&b->stalled, &r->link);
+	b->nstalled++;
+	spin_unlock(&b->slock, flags);
 }
 
 /* Returns the one that got its bounce buffer and is to be advanced, if any. */
@@ -306,10 +316,15 @@ static struct vblk_req *finish(struct vblk_req *r)
 	struct vblk *b = r->b;
 	struct vblk_req *next = bounce_release(r);
 
+	int err;
+
 	mutex_lock(&b->v.lock);
-	finish_locked(r);
+	err = finish_locked(r);
 	mutex_unlock(&b->v.lock);
-	vblk_active_add(b, -1);
+	if (err)
+		put_aside(r);
+	else
+		vblk_active_add(b, -1);
 	return next;
 }
 
@@ -322,25 +337,29 @@ static bool submit_part(struct vblk_req *r)
 	return __atomic_exchange_n(&r->phase, PHASE_SUBMITTED, __ATOMIC_ACQ_REL) != PHASE_DONE;
 }
 
-/*
- * The host's disk has no room, and nothing has changed: the guest waits, paused, until the
- * operator has made some. The part is done again then. Returns the next in the bounce buffer.
- */
+/* The part is done again when the machine goes on. Returns the next in the bounce buffer. */
 static struct vblk_req *stall(struct vblk_req *r)
 {
-	struct vblk *b = r->b;
 	struct vblk_req *next;
-	uint64_t flags;
 
 	unmap_part(r);
 	next = bounce_release(r);
 	r->seg_index = r->part_index;
 	r->seg_off = r->part_off;
 	r->step = STEP_SUBMIT;
-	flags = spin_lock(&b->slock);
-	list_push_back(&b->stalled, &r->link);
-	b->nstalled++;
-	spin_unlock(&b->slock, flags);
+	put_aside(r);
+	return next;
+}
+
+/*
+ * The host's disk has no room, and nothing has changed: the guest waits, paused, until the
+ * operator has made some. Returns the next in the bounce buffer.
+ */
+static struct vblk_req *stall_no_space(struct vblk_req *r)
+{
+	struct vblk *b = r->b;
+	struct vblk_req *next = stall(r);
+
 	vm_hold(b->v.vm, DISP_NO_SPACE,
 	    "disk '%s': no space left in the store; 'vm resume' goes on", b->backend->name);
 	return next;
@@ -349,22 +368,34 @@ static struct vblk_req *stall(struct vblk_req *r)
 /* Returns the request to go on with, in its new step: r, the next in the bounce buffer, or none. */
 static struct vblk_req *take_step(struct vblk_req *r)
 {
+	int err = OK;
+
 	switch (r->step) {
 	case STEP_COMPLETED:
 		if (r->blk.status == ERR_NOSPACE)
-			return stall(r);
-		r->step = part_done(r) ? STEP_SUBMIT : STEP_FINISH;
-		return r;
+			return stall_no_space(r);
+		err = part_done(r);
+		if (!err && r->left) {
+			r->step = STEP_SUBMIT;
+			return r;
+		}
+		break;
 	case STEP_SUBMIT:
 		if (r->bounced && !bounce_acquire(r))
 			return NULL;
-		if (prepare_part(r))
+		err = prepare_part(r);
+		if (!err)
 			return submit_part(r) ? NULL : r;
 		break;
 	case STEP_FINISH:
-		break;
+		return finish(r);
 	}
-	return finish(r);
+	if (err == ERR_RETRY)
+		return stall(r);
+	if (err)
+		r->status = VBLK_S_IOERR;
+	r->step = STEP_FINISH;
+	return r;
 }
 
 /* A loop, not a recursion: a host disk may complete every part at once. */

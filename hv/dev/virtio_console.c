@@ -79,6 +79,9 @@ static int64_t vcon_output(struct virtio_dev *v, unsigned q, struct vring_chain 
 	struct vcon *d = vcon_of(v);
 	uint64_t len = MIN(c->read_len, (uint64_t)VCON_MAX_OUTPUT);
 
+	/* what was passed on cannot be taken back */
+	if (vring_ready(&v->vq[q], c, VRING_READ, 0, len) == ERR_RETRY)
+		return VIRTIO_RETRY;
 	d->stat_dropped += c->read_len - len;
 	for (uint64_t off = 0, part; off < len; off += part) {
 		part = MIN(len - off, (uint64_t)VCON_COPY);
@@ -107,12 +110,14 @@ static void control_event(struct vcon *d, uint32_t id, uint16_t event, uint16_t 
 static int64_t vcon_control(struct virtio_dev *v, unsigned q, struct vring_chain *c)
 {
 	uint8_t msg[CONTROL_SIZE];
+	int err;
 
 	if (c->read_len < CONTROL_SIZE)
 		return 0;
-	if (vring_gather(&v->vq[q], c, 0, msg, sizeof(msg))) {
+	err = vring_gather(&v->vq[q], c, 0, msg, sizeof(msg));
+	if (err) {
 		v->vq[q].error = "a control message that is not in RAM";
-		return VIRTIO_BROKEN;
+		return virtio_failed(err);
 	}
 	control_event(vcon_of(v), get_le32(msg + CONTROL_ID), get_le16(msg + CONTROL_EVENT),
 	    get_le16(msg + CONTROL_VALUE));
@@ -135,9 +140,12 @@ static int64_t vcon_input(struct virtio_dev *v, unsigned q, struct vring_chain *
 	uint64_t off = 0;
 
 	while (off < c->write_len) {
-		uint32_t room = (uint32_t)MIN(c->write_len - off, (uint64_t)VCON_COPY);
-		uint32_t n = chardev_guest_read(&d->chardev, d->copy, room);
+		uint32_t room = (uint32_t)MIN(c->write_len - off, (uint64_t)VCON_COPY), n;
 
+		/* what was read cannot be put back */
+		if (vring_ready(&v->vq[q], c, VRING_WRITE, off, room) == ERR_RETRY)
+			return off ? (int64_t)off : VIRTIO_RETRY;
+		n = chardev_guest_read(&d->chardev, d->copy, room);
 		if (n == 0)
 			break;
 		if (vring_scatter(&v->vq[q], c, off, d->copy, n)) {
@@ -161,6 +169,7 @@ static int64_t vcon_send_control(struct virtio_dev *v, unsigned q, struct vring_
 	uint8_t msg[CONTROL_SIZE + sizeof(d->port_name)] = {0};
 	uint16_t event = (uint16_t)__builtin_ctz(d->st.control_due);
 	uint64_t len = CONTROL_SIZE;
+	int err;
 
 	put_le16(msg + CONTROL_EVENT, event);
 	put_le16(msg + CONTROL_VALUE, 1);
@@ -169,9 +178,10 @@ static int64_t vcon_send_control(struct virtio_dev *v, unsigned q, struct vring_
 		len += strlen(d->port_name);
 	}
 	len = MIN(len, c->write_len);
-	if (vring_scatter(&v->vq[q], c, 0, msg, len)) {
+	err = vring_scatter(&v->vq[q], c, 0, msg, len);
+	if (err) {
 		v->vq[q].error = "a control buffer that is not in RAM";
-		return VIRTIO_BROKEN;
+		return virtio_failed(err);
 	}
 	d->st.control_due &= (uint8_t)(d->st.control_due - 1);
 	return (int64_t)len;

@@ -58,12 +58,14 @@ static void interrupt(struct virtio_dev *v, enum virtio_isr bit, uint16_t vector
 void virtio_signal(struct virtio_dev *v, unsigned q, uint16_t old_used)
 {
 	bool wanted;
+	int err;
 
 	if (!virtio_alive(v))
 		return;
-	if (vring_wants_interrupt(&v->vq[q], old_used, &wanted))
+	err = vring_wants_interrupt(&v->vq[q], old_used, &wanted);
+	if (err && err != ERR_RETRY)
 		virtio_broken(v, q);
-	else if (wanted)
+	else if (err || wanted) /* one too many is legal, one too few is not */
 		interrupt(v, ISR_QUEUE, v->vq[q].st->vector);
 }
 
@@ -460,6 +462,25 @@ static const struct pci_function_ops virtio_pci_ops = {
 
 /* --- queues --------------------------------------------------------------------- */
 
+/* The chain at hand; put back if it cannot be handled now. */
+static int handle_one(struct virtio_dev *v, unsigned q,
+    int64_t (*handle)(struct virtio_dev *v, unsigned q, struct vring_chain *c))
+{
+	struct vring *vr = &v->vq[q];
+	int64_t written = handle(v, q, &v->chain);
+	int err = OK;
+
+	if (written >= 0)
+		err = vring_push(vr, v->chain.head, (uint32_t)written);
+	else if (written == VIRTIO_BROKEN)
+		err = ERR_CORRUPT;
+	else if (written == VIRTIO_RETRY)
+		err = ERR_RETRY;
+	if (err == ERR_RETRY)
+		vring_unpop(vr, v->chain.head);
+	return err;
+}
+
 void virtio_process(struct virtio_dev *v, unsigned q, bool (*wanted)(struct virtio_dev *v),
     int64_t (*handle)(struct virtio_dev *v, unsigned q, struct vring_chain *c))
 {
@@ -470,24 +491,20 @@ void virtio_process(struct virtio_dev *v, unsigned q, bool (*wanted)(struct virt
 	int err = OK;
 
 	while (!err && more && virtio_running(v, q) && (!wanted || wanted(v))) {
-		int64_t written;
-
 		if (!budget--) {
 			virtio_work_later(v);
 			break;
 		}
-		err = vring_pop(vr, &v->chain);
-		if (err == ERR_NOENT) {
+		err = vring_prepare(vr);
+		if (!err)
+			err = vring_pop(vr, &v->chain);
+		if (err == ERR_NOENT)
 			err = vring_arm(vr, &more);
-			continue;
-		}
-		written = err ? VIRTIO_PENDING : handle(v, q, &v->chain);
-		if (written >= 0)
-			err = vring_push(vr, v->chain.head, (uint32_t)written);
-		else if (written == VIRTIO_BROKEN)
-			err = ERR_CORRUPT;
+		else if (!err)
+			err = handle_one(v, q, handle);
 	}
-	if (err)
+	/* After ERR_RETRY the machine is being stopped; resume has the worker look again. */
+	if (err && err != ERR_RETRY)
 		virtio_broken(v, q);
 	virtio_signal(v, q, old_used);
 }

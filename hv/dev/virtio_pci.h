@@ -174,7 +174,14 @@ void virtio_signal(struct virtio_dev *v, unsigned q, uint16_t old_used);
 enum virtio_verdict {
 	VIRTIO_PENDING = -1, /* vring_push() follows later */
 	VIRTIO_BROKEN = -2,  /* the chain is senseless; vq[q].error says why */
+	VIRTIO_RETRY = -3,   /* ERR_RETRY: nothing of it was done, the chain is taken again later */
 };
+/* What an error of an access to the guest's buffers means. */
+static inline int64_t virtio_failed(int err)
+{
+	return err == ERR_RETRY ? VIRTIO_RETRY : VIRTIO_BROKEN;
+}
+
 void virtio_process(struct virtio_dev *v, unsigned q, bool (*wanted)(struct virtio_dev *v),
     int64_t (*handle)(struct virtio_dev *v, unsigned q, struct vring_chain *c));
 

@@ -25,6 +25,12 @@ static int corrupt(struct vring *vr, const char *why)
 	return ERR_CORRUPT;
 }
 
+/* An access to guest memory failed. With ERR_RETRY the driver did nothing wrong. */
+static int failed(struct vring *vr, int err, const char *why)
+{
+	return err == ERR_RETRY ? err : corrupt(vr, why);
+}
+
 /* The sizes of the three parts (2.7), event words included. */
 static uint64_t desc_bytes(uint16_t size)
 {
@@ -179,8 +185,9 @@ int vring_fetch(struct vring *vr, uint16_t head, struct vring_chain *c)
 
 		if (index >= t.n)
 			return corrupt(vr, "a descriptor index beyond the table");
-		if (gmem_read(vr->vm, gpa(t.base + (uint64_t)index * DESC_SIZE), raw, DESC_SIZE))
-			return corrupt(vr, "a descriptor that is not in RAM");
+		err = gmem_read(vr->vm, gpa(t.base + (uint64_t)index * DESC_SIZE), raw, DESC_SIZE);
+		if (err)
+			return failed(vr, err, "a descriptor that is not in RAM");
 		d = desc_decode(raw);
 		if (d.flags & DESC_F_INDIRECT) {
 			err = enter_indirect(vr, &t, &d);
@@ -204,9 +211,10 @@ int vring_fetch(struct vring *vr, uint16_t head, struct vring_chain *c)
 static int read_avail_idx(struct vring *vr)
 {
 	uint16_t idx;
+	int err = gmem_read_u16(vr->vm, gpa(vr->st->avail + AVAIL_IDX), &idx);
 
-	if (gmem_read_u16(vr->vm, gpa(vr->st->avail + AVAIL_IDX), &idx))
-		return corrupt(vr, "an available ring that is not in RAM");
+	if (err)
+		return failed(vr, err, "an available ring that is not in RAM");
 	if ((uint16_t)(idx - vr->st->last_avail) > vr->st->size)
 		return corrupt(vr, "an available index ahead by more than the queue's size");
 	vr->avail_idx = idx;
@@ -228,8 +236,9 @@ int vring_pop(struct vring *vr, struct vring_chain *c)
 		if (vr->avail_idx == st->last_avail)
 			return ERR_NOENT;
 	}
-	if (gmem_read_u16(vr->vm, gpa(st->avail + AVAIL_RING + 2 * (uint64_t)slot), &head))
-		return corrupt(vr, "an available ring that is not in RAM");
+	err = gmem_read_u16(vr->vm, gpa(st->avail + AVAIL_RING + 2 * (uint64_t)slot), &head);
+	if (err)
+		return failed(vr, err, "an available ring that is not in RAM");
 	if (head >= st->size)
 		return corrupt(vr, "a head beyond the descriptor table");
 	if (bitmap_test(st->inflight, head))
@@ -242,14 +251,27 @@ int vring_pop(struct vring *vr, struct vring_chain *c)
 	return OK;
 }
 
+void vring_unpop(struct vring *vr, uint16_t head)
+{
+	bitmap_clear(vr->st->inflight, head);
+	vr->st->last_avail--;
+}
+
+int vring_prepare(struct vring *vr)
+{
+	int err = gmem_prepare(vr->vm, gpa(vr->st->used), used_bytes(vr->st->size), true);
+
+	return err == ERR_RETRY ? err : OK;
+}
+
 int vring_arm(struct vring *vr, bool *more)
 {
 	struct vring_state *st = vr->st;
 	uint64_t avail_event = st->used + USED_RING + USED_ELEM_SIZE * (uint64_t)st->size;
-	int err;
+	int err = vr->event_idx ? gmem_write_u16(vr->vm, gpa(avail_event), st->last_avail) : OK;
 
-	if (vr->event_idx && gmem_write_u16(vr->vm, gpa(avail_event), st->last_avail))
-		return corrupt(vr, "a used ring that is not in RAM");
+	if (err)
+		return failed(vr, err, "a used ring that is not in RAM");
 	/* The driver either sees the event index or its buffer is seen here. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	err = read_avail_idx(vr);
@@ -264,16 +286,19 @@ int vring_push(struct vring *vr, uint16_t head, uint32_t written)
 	struct vring_state *st = vr->st;
 	uint64_t slot = st->used_idx & (st->size - 1);
 	uint8_t elem[USED_ELEM_SIZE];
+	int err;
 
 	put_le32(elem, head);
 	put_le32(elem + 4, written);
-	if (gmem_write(
-		vr->vm, gpa(st->used + USED_RING + USED_ELEM_SIZE * slot), elem, sizeof(elem)))
-		return corrupt(vr, "a used ring that is not in RAM");
+	err = gmem_write(
+	    vr->vm, gpa(st->used + USED_RING + USED_ELEM_SIZE * slot), elem, sizeof(elem));
+	if (err)
+		return failed(vr, err, "a used ring that is not in RAM");
 	/* The entry is visible before the index that announces it. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	if (gmem_write_u16(vr->vm, gpa(st->used + USED_IDX), (uint16_t)(st->used_idx + 1)))
-		return corrupt(vr, "a used ring that is not in RAM");
+	err = gmem_write_u16(vr->vm, gpa(st->used + USED_IDX), (uint16_t)(st->used_idx + 1));
+	if (err)
+		return failed(vr, err, "a used ring that is not in RAM");
 	st->used_idx++;
 	bitmap_clear(st->inflight, head);
 	return OK;
@@ -284,14 +309,16 @@ int vring_wants_interrupt(struct vring *vr, uint16_t old_used, bool *wanted)
 	struct vring_state *st = vr->st;
 	uint64_t used_event = st->avail + AVAIL_RING + 2 * (uint64_t)st->size;
 	uint16_t v;
+	int err;
 
 	*wanted = false;
 	if (old_used == st->used_idx)
 		return OK;
 	/* The index is visible before the driver's wish is read. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (gmem_read_u16(vr->vm, gpa(vr->event_idx ? used_event : st->avail + AVAIL_FLAGS), &v))
-		return corrupt(vr, "an available ring that is not in RAM");
+	err = gmem_read_u16(vr->vm, gpa(vr->event_idx ? used_event : st->avail + AVAIL_FLAGS), &v);
+	if (err)
+		return failed(vr, err, "an available ring that is not in RAM");
 	/* 2.7.10: the event lies among the entries that were added. */
 	*wanted = vr->event_idx
 		      ? (uint16_t)(st->used_idx - v - 1) < (uint16_t)(st->used_idx - old_used)
@@ -326,6 +353,29 @@ static int copy_segs(const struct vring *vr, const struct vring_seg *seg, unsign
 		off = 0;
 	}
 	return len ? ERR_RANGE : OK;
+}
+
+int vring_ready(const struct vring *vr, const struct vring_chain *c, enum vring_use use,
+    uint64_t off, uint64_t len)
+{
+	bool write = use == VRING_WRITE;
+	const struct vring_seg *seg = write ? c->seg + c->nread : c->seg;
+	unsigned n = write ? c->nwrite : c->nread;
+	int err = OK;
+
+	for (unsigned i = 0; i < n && len && !err; i++) {
+		uint64_t part;
+
+		if (off >= seg[i].len) {
+			off -= seg[i].len;
+			continue;
+		}
+		part = MIN(len, seg[i].len - off);
+		err = gmem_prepare(vr->vm, gpa_add(seg[i].addr, off), part, write);
+		len -= part;
+		off = 0;
+	}
+	return err;
 }
 
 int vring_gather(

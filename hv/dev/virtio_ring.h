@@ -87,23 +87,45 @@ int vring_check(
 void vring_loaded(struct vring *vr);
 
 /*
+ * Where these return ERR_RETRY, guest memory could not be had: nothing was taken or returned, the
+ * machine is being stopped, and the call is to be made again when it goes on.
+ */
+
+/*
+ * Makes the used ring ready, so that vring_push() needs no retry before the machine is next
+ * quiesced. OK or ERR_RETRY.
+ */
+int vring_prepare(struct vring *vr) MUST_CHECK;
+/*
  * Takes the next available chain, which is in flight then. OK, ERR_NOENT if
- * there is none, ERR_CORRUPT (see error) if the ring is damaged or not in RAM.
+ * there is none, ERR_CORRUPT (see error) if the ring is damaged or not in RAM, ERR_RETRY.
  */
 int vring_pop(struct vring *vr, struct vring_chain *c) MUST_CHECK;
+/* Puts back the chain that vring_pop() took last. */
+void vring_unpop(struct vring *vr, uint16_t head);
 /* Reads the chain of a head that is in flight already: replay after a restore. As vring_pop(). */
 int vring_fetch(struct vring *vr, uint16_t head, struct vring_chain *c) MUST_CHECK;
-/* Returns a chain of which the device wrote the first 'written' bytes. OK or ERR_CORRUPT. */
+/* Returns a chain of which the device wrote the first 'written' bytes. OK, ERR_CORRUPT, ERR_RETRY.
+ */
 int vring_push(struct vring *vr, uint16_t head, uint32_t written) MUST_CHECK;
 /*
  * After vring_pop() found nothing: asks the driver to tell about the next
- * buffer; *more if one came in between. OK or ERR_CORRUPT.
+ * buffer; *more if one came in between. OK, ERR_CORRUPT, ERR_RETRY.
  */
 int vring_arm(struct vring *vr, bool *more) MUST_CHECK;
-/* Does the driver want an interrupt for the used entries since old_used? OK or ERR_CORRUPT. */
+/* Does the driver want an interrupt for the used entries since old_used? OK, ERR_CORRUPT,
+ * ERR_RETRY. */
 int vring_wants_interrupt(struct vring *vr, uint16_t old_used, bool *wanted) MUST_CHECK;
 
-/* Copies len bytes at off of what the device may read; OK, ERR_RANGE or ERR_FAULT. */
+/*
+ * Makes len bytes at off of what the device may read or write ready: copying them needs no retry
+ * before the machine is next quiesced. What the chain has not is left out. OK, ERR_FAULT or
+ * ERR_RETRY.
+ */
+enum vring_use { VRING_READ, VRING_WRITE };
+int vring_ready(const struct vring *vr, const struct vring_chain *c, enum vring_use use,
+    uint64_t off, uint64_t len) MUST_CHECK;
+/* Copies len bytes at off of what the device may read; OK, ERR_RANGE, ERR_FAULT or ERR_RETRY. */
 int vring_gather(const struct vring *vr, const struct vring_chain *c, uint64_t off, void *buf,
     uint64_t len) MUST_CHECK;
 /* Copies len bytes to off of what the device may write. */

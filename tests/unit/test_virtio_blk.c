@@ -277,6 +277,62 @@ static void no_space(void **state)
 	assert_int_equal(disk->data[100 * 512], 0);
 }
 
+/* Host memory for a part of the guest's is to be had only after a pause. */
+static void kick_in_need(uint64_t addr, uint64_t len)
+{
+	fake_of(vm)->gmem_fail_start = addr;
+	fake_of(vm)->gmem_fail_len = len;
+	fake_of(vm)->gmem_fail_error = ERR_RETRY;
+	kick();
+	fake_of(vm)->gmem_fail_len = 0;
+	expect_nothing_used();
+	assert_int_equal(fake_driver_status(&drv) & VIRTIO_STATUS_NEEDS_RESET, 0);
+	assert_int_equal(fake_of(vm)->dma_outstanding, 0);
+	assert_int_equal(blk()->stat_errors, 0);
+	dev->model->quiesce(dev);
+	dev->model->drain(dev);
+	resume();
+}
+
+enum { PLACES = 6 };
+
+static void one_in_need(unsigned place, uint32_t type, uint32_t shift)
+{
+	bool read = type != VBLK_T_OUT;
+	uint32_t len = type == VBLK_T_GET_ID ? VBLK_ID_BYTES : 64 * KIB;
+	struct request r = prepare(type, 16, len + 512);
+	struct fake_buf buf[] = {
+	    {r.header, 16, false}, {r.data + shift, len, read}, {r.status, 1, true}};
+	const struct {
+		uint64_t addr, len;
+	} where[PLACES] = {{r.header, 16}, {r.data + len / 2, len / 2}, {r.status, 1},
+	    {drv.q[0].desc, 16ull * drv.q[0].size}, {drv.q[0].avail, 2ull * drv.q[0].size + 6},
+	    {drv.q[0].used, 8ull * drv.q[0].size + 6}};
+
+	memset(at(r.data + shift), (int)(0x40 + place), len);
+	fake_driver_add(&drv, 0, buf, 3);
+	kick_in_need(where[place].addr, where[place].len);
+	expect_used(read ? len + 1 : 1);
+	expect_nothing_used();
+	assert_int_equal(status_of(&r), VBLK_S_OK);
+	if (type != VBLK_T_GET_ID)
+		assert_memory_equal(disk->data + 16 * 512, at(r.data + shift), len);
+	assert_int_equal(blk()->active + blk()->nstalled, 0);
+}
+
+static void memory_to_be_had_later(void **state)
+{
+	for (unsigned place = 0; place < PLACES; place++) {
+		for (uint32_t shift = 0; shift < 3; shift += 2) {
+			one_in_need(place, VBLK_T_IN, shift);
+			one_in_need(place, VBLK_T_OUT, shift);
+			one_in_need(place, VBLK_T_GET_ID, shift);
+		}
+		fake_driver_start(&drv, UINT64_MAX, 1, RAM);
+	}
+	assert_int_equal(fake_of(vm)->dma_outstanding, 0);
+}
+
 static void bounds(void **state)
 {
 	assert_int_equal(one(VBLK_T_IN, SECTORS - 1, 512, true), VBLK_S_OK);
@@ -581,6 +637,7 @@ int main(void)
 	    T(discards),
 	    T(write_zeroes),
 	    T(no_space),
+	    T(memory_to_be_had_later),
 	    T(bounds),
 	    T(read_only_disk),
 	    T(host_errors),

@@ -382,6 +382,39 @@ static void saved_again_before_it_runs(void **state)
 	free(again.ram);
 }
 
+/* The second of three finds no memory: the first is not done twice, none is lost. */
+static void done_again_in_two_goes(void **state)
+{
+	struct request r[3];
+	struct saved s;
+
+	disk->hold = true;
+	for (unsigned i = 0; i < 3; i++) {
+		r[i] = prepare(VBLK_T_IN, i, 512);
+		submit(&r[i], true);
+	}
+	hold_still();
+	s = save();
+	load(&s);
+	disk->reads = 0;
+	fake_of(vm)->gmem_fail_start = r[1].header;
+	fake_of(vm)->gmem_fail_len = 16;
+	fake_of(vm)->gmem_fail_error = ERR_RETRY;
+	resume();
+	assert_int_equal(disk->nheld, 1);
+	fake_of(vm)->gmem_fail_len = 0;
+	hold_still();
+	assert_int_equal(in_flight(), 3);
+	resume();
+	while (complete())
+		;
+	for (unsigned i = 0; i < 3; i++)
+		expect_used(513);
+	expect_nothing_used();
+	assert_int_equal(disk->reads, 3);
+	free(s.ram);
+}
+
 /* A machine reset before it ran has no requests. */
 static void reset_forgets_them(void **state)
 {
@@ -649,6 +682,7 @@ int main(void)
 	    T(reset_while_held),
 	    T(any_number_in_flight),
 	    T(saved_again_before_it_runs),
+	    T(done_again_in_two_goes),
 	    T(reset_forgets_them),
 	    T(old_ones_go_first),
 	    T(flush_and_discard_are_done_again),

@@ -326,6 +326,61 @@ static void state_of_an_open_port(void **state)
 	guest_sends(TRANSMITQ, "ok", 2);
 }
 
+static void in_need(uint64_t addr, uint64_t len)
+{
+	fake_of(vm)->gmem_fail_start = addr;
+	fake_of(vm)->gmem_fail_len = len;
+	fake_of(vm)->gmem_fail_error = ERR_RETRY;
+}
+
+/* The machine was paused, and there is host memory for all of its memory now. */
+static void after_pause(void)
+{
+	fake_of(vm)->gmem_fail_len = 0;
+	assert_int_equal(fake_driver_status(&drv) & VIRTIO_STATUS_NEEDS_RESET, 0);
+	dev->model->quiesce(dev);
+	dev->model->resume(dev);
+	worker_runs();
+}
+
+/* Neither lost nor said twice. */
+static void memory_to_be_had_later(void **state)
+{
+	uint64_t out, in, places[2];
+	uint32_t head, len;
+	char text[8];
+
+	handshake();
+	guest_control(0, EVENT_PORT_OPEN, 1);
+	while (fake_driver_used(&drv, TRANSMITQ, &head, &len))
+		;
+	out = fake_driver_alloc(&drv, 2 * VCON_COPY);
+	places[0] = out + VCON_COPY;
+	places[1] = drv.q[TRANSMITQ].used;
+	for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
+		struct fake_buf buf = {out, VCON_COPY + 4, false};
+		uint32_t total = 0, n;
+
+		fake_driver_add(&drv, TRANSMITQ, &buf, 1);
+		in_need(places[i], 4);
+		fake_driver_kick(&drv, TRANSMITQ);
+		after_pause();
+		assert_true(fake_driver_used(&drv, TRANSMITQ, &head, &len));
+		while ((n = chardev_read(&con()->chardev, text, sizeof(text))) != 0)
+			total += n;
+		assert_int_equal(total, VCON_COPY + 4);
+	}
+	in = give_buffer(RECEIVEQ, 64);
+	in_need(in, 64);
+	chardev_write(&con()->chardev, "word", 4);
+	worker_runs();
+	assert_int_equal(chardev_guest_pending(&con()->chardev), 4);
+	after_pause();
+	assert_true(fake_driver_used(&drv, RECEIVEQ, &head, &len));
+	assert_int_equal(len, 4);
+	assert_memory_equal(at(in), "word", 4);
+}
+
 static void bad_states(void **state)
 {
 	struct vcon_state bad = con()->st;
@@ -385,6 +440,7 @@ int main(void)
 	    C(buffers_outside_of_ram),
 	    C(empty_buffers),
 	    P(state_of_an_open_port),
+	    P(memory_to_be_had_later),
 	    P(bad_states),
 	    C(console_roundtrip),
 	    C(chardev_is_registered),
