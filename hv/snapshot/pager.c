@@ -104,8 +104,10 @@ static int read_own(struct pager *p, gpa_t addr, struct errmsg *e)
 static int fetch(struct pager *p, gpa_t addr)
 {
 	struct errmsg e;
-	int err = p->image ? share(p, addr, &e) : read_own(p, addr, &e);
+	int err;
 
+	(void)err_set(&e, ERR_IO, "RAM at 0x%llx cannot be mapped", (unsigned long long)addr.a);
+	err = p->image ? share(p, addr, &e) : read_own(p, addr, &e);
 	if (err && err != ERR_NOMEM)
 		lose(p, addr, e.text);
 	return err == ERR_NOMEM ? err : OK;
