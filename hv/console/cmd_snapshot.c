@@ -53,8 +53,8 @@ static int save_run(struct console_call *c)
 
 	if (!vm)
 		return call_fail(c, ERR_NOENT, "no vm '%s'", call_arg(c, "VM"));
-	err = engine_save(vm, name, flags, (unsigned)MIN(buffer, 1ULL << 30) / 64, watch_progress,
-	    &w, &r, &e);
+	err = engine_save(
+	    vm, name, flags, (unsigned)MIN(buffer, 1ULL << 30) / 64, watch_progress, &w, &r, &e);
 	watch_end(&w);
 	if (err)
 		return call_fail(c, err, "%s", e.text);

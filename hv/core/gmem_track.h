@@ -96,9 +96,6 @@ int gmem_supply(struct vm *vm, gpa_t addr, const void *data) MUST_CHECK;
  * it, and gets one of its own with the first write. RAM is watched (gmem_watch()).
  */
 int gmem_supply_shared(struct vm *vm, gpa_t addr, hpa_t frame) MUST_CHECK;
-/* Takes back the promise of host memory: a machine that shares takes what it needs, or is paused.
- */
-void gmem_unpromise(struct vm *vm);
 /* The piece cannot be had: the machine stops with the reason as soon as somebody touches it. */
 void gmem_lose(struct vm *vm, gpa_t addr, const char *why);
 /* There is no host memory for the piece at addr now: the machine that waits for it is paused. */

@@ -58,8 +58,8 @@ static int make(struct vm *vm)
 	if (!k)
 		return ERR_NOMEM;
 	k->ndevices = count_devices(vm);
-	k->vcpus = heap_zalloc(vm->nvcpus * sizeof(*k->vcpus));
-	k->devices = heap_zalloc(k->ndevices * sizeof(*k->devices));
+	k->vcpus = heap_zalloc(vm->nvcpus * sizeof(void *));
+	k->devices = heap_zalloc(k->ndevices * sizeof(void *));
 	if (!k->vcpus || !k->devices)
 		return ERR_NOMEM;
 	for (unsigned c = 0; c < vm->nvcpus; c++) {

@@ -65,8 +65,8 @@ static int run_grow(struct call *c)
 	store_stat(c->store, &st);
 	if (c->json)
 		printf("{\"ok\":true,\"added_bytes\":%llu,\"store_bytes\":%llu}\n",
-		    (unsigned long long)(added * STORE_BLOCK),
-		    (unsigned long long)(st.nblocks * STORE_BLOCK));
+		    (unsigned long long)added * STORE_BLOCK,
+		    (unsigned long long)st.nblocks * STORE_BLOCK);
 	else if (added)
 		printf("%s: %llu KiB more, %llu MiB now\n", c->image_path,
 		    (unsigned long long)(added * STORE_BLOCK / KIB),
