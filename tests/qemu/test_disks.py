@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Disks that live in the store, under a whole machine."""
+import os
 import time
 
 from amber import BUILD, Image, Machine, check, debian_manifest, debian_payloads, needs, run
@@ -277,3 +278,44 @@ def test_store_disk_rewind(ctx):
         m.ok("vm unmark debian")
         m.poweroff()
     store_is_sound(image)
+
+
+# Writes files, and the checksum of each when it is on the disk for sure.
+WRITER = r"""cat > /tmp/writer.sh <<'EOF'
+mkdir -p /mnt/f; i=$(ls /mnt/f | sort -n | tail -n 1); i=${i:-0}
+while :; do
+  i=$((i+1)); dd if=/dev/urandom of=/mnt/f/$i bs=4k count=$((i%50+1)) 2>/dev/null; sync
+  (cd /mnt/f; md5sum $i) >> /mnt/sums; sync; rm -f /mnt/f/$((i-60))
+done
+EOF"""
+READER = ("cd /mnt/f; while read s n; do [ -e $n ] && [ \"$(md5sum < $n | cut -c1-32)\" != $s ] && "
+          "echo BAD $n; done < /mnt/sums; cd /; wc -l < /mnt/sums")
+
+
+@needs("disk", "drive bus")  # QEMU only: many boots
+def test_plug(ctx):
+    """The plug is pulled at random moments: what was synced is there, with the file system whole."""
+    image = image_for(ctx)
+    sums = 0
+    for kill in range(int(os.environ.get("AMBER_KILLS", 3))):
+        with Machine(image, ctx.platform) as m:
+            m.prompt()
+            m.guest_ready("debian")
+            check(m.shell("dmesg | grep -iE 'EXT4-fs error|I/O error|corrupt'") == "", "damaged")
+            if kill:
+                said = m.shell(READER, 120).split()
+                check("BAD" not in said and int(said[-1]) >= sums, f"kill {kill}: {said}, had {sums}")
+            for line in WRITER.split("\n"):
+                m.send(line + "\r")
+                time.sleep(0.05)
+            m.expect("debian# ", 30)
+            m.shell("(sh /tmp/writer.sh &)")
+            time.sleep(ctx.random.uniform(1, 4))
+            sums = int(m.shell("cat /mnt/sums 2>/dev/null | wc -l"))
+            m.detach()
+            if ctx.random.random() < 0.7:
+                m.send(f"snapshot save debian s{kill % 3} --replace\r")
+            time.sleep(ctx.random.uniform(0, 1.5))
+            m.kill()
+        run([SNAP, image.path, "check"])
+        store_is_sound(image)
