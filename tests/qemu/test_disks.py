@@ -211,7 +211,7 @@ def test_store_disk_live(ctx):
         m.poweroff()
 
 
-@needs("disk")
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
 def test_store_disk_clones(ctx):
     """Each clone goes on with a disk of its own, as it was; none sees what another writes."""
     count = 4 if ctx.platform.slow == 1 else 2
