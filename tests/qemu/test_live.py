@@ -47,23 +47,36 @@ def go_on(m, name="pages"):
     m.detach()
 
 
+def pass_now(m, name="pages"):
+    """Which pass the running guest is at."""
+    m.attach(name)
+    m.send("p")
+    n = int(m.expect(r"pass (\d+)\r", 60).group(1))
+    m.detach()
+    return n
+
+
 def test_live_save(ctx):
     """A guest that writes all of its memory meanwhile is saved as it was at one instant."""
     rounds = 8 if ctx.platform.slow == 1 else 3
     with Machine(pages_image(ctx), ctx.platform) as m:
         m.prompt()
         start(m)
+        at_least = []
         for n in range(rounds):
+            at_least.append(pass_now(m))
             m.ok(f"snapshot save pages live{n}", 300)
-        after = quiet(m)  # what ran on behind the saves' back is whole too
-        passes = []
+        quiet(m)  # what ran on behind the saves' back is whole too
+        go_on(m)
+        # far from all of them: who is not thrown back is seen
+        far = at_least[-1] + 10
+        m.until(lambda: pass_now(m) > far, 300, "the guest does not get on")
         for n in ctx.random.sample(range(rounds), rounds):
             m.ok(f"snapshot restore live{n} --yes", 300)
-            passes.append((n, quiet(m)))
+            now = quiet(m)
+            check(at_least[n] <= now < far, f"live{n}: pass {now}, {at_least}")
             go_on(m)
-            check(quiet(m) >= passes[-1][1], f"live{n} does not go on")
-        order = [p for _, p in sorted(passes)]
-        check(order == sorted(order) and order[-1] <= after, f"passes {order}, then {after}")
+            check(quiet(m) >= now, f"live{n} does not go on")
         m.poweroff()
 
 
@@ -87,18 +100,17 @@ def test_live_cancel(ctx):
         m.prompt()
         start(m)
         m.ok("snapshot save pages base --buffer=64", 120)  # one copy at a time: the guest waits often
-        room = m.json("store info") if "store info" in m.cmd("help") else None
+        room = m.ok("store check", 120)["free_blocks"]
         for n in range(3):
             m.send("snapshot save pages lost\r\x03")
             m.expect(r"cancelled", 60)
             m.prompt()
         check([s["name"] for s in m.json("snapshot list")["snapshots"]] == ["base"], "it is there")
-        if room:
-            check(m.json("store info") == room, "the store has changed")
+        left = m.ok("store check", 120)
+        check((left["free_blocks"], left["orphans"]) == (room, 0), f"room {room}, then {left}")
         m.ok("snapshot save pages next", 120)
-        now = quiet(m)
         m.ok("snapshot restore next --yes --eager", 120)
-        check(quiet(m) <= now, "ahead of what was saved")
+        quiet(m)
         m.ok("snapshot restore base --yes", 120)
         quiet(m)
         m.poweroff()
@@ -110,30 +122,28 @@ def test_rewind(ctx):
         m.prompt()
         start(m)
         m.fails("vm rewind pages", "has no mark")
+        at = quiet(m)
         m.ok("vm mark pages")
-        passes = []
         for n in range(6):
-            passes.append(quiet(m))
+            go_on(m)  # who stands still answers so: a machine that was not thrown back would run
+            check(pass_now(m) >= at, "it is behind its mark")
             if n == 3:
                 m.ok("snapshot save pages between", 120)  # of what is behind the mark
             if n == 4:
-                go_on(m)
+                quiet(m)
             answer = m.ok("vm rewind pages", 60)
             check(answer["pages"] > 0, f"nothing was put back: {answer}")
-        # time is thrown back too: the guest does about the same each time
-        check(max(passes) - min(passes) <= max(passes), f"passes {passes}")
         m.ok("snapshot save pages after", 120)
         m.ok("vm unmark pages")
         m.fails("vm rewind pages", "has no mark")
-        at = quiet(m)
+        go_on(m)
+        quiet(m)
         m.ok("snapshot save pages late", 120)
-        for name in ("between", "after", "late"):
+        for name, stands in (("between", False), ("after", True), ("late", True)):
             m.ok(f"snapshot restore {name} --yes", 120)
-            if name == "after":
-                check(quiet(m) <= at, "what was saved after going back is ahead of it")
-            else:
+            if stands:
                 go_on(m)
-                quiet(m)
+            quiet(m)
         m.poweroff()
 
 
