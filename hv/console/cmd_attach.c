@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The command 'vm console'. */
 #include <string.h>
+#include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/console.h"
 #include "hv/console/table.h"
@@ -25,11 +26,11 @@ static struct chardev *find_chardev(struct vm *vm, const char *name)
 static int attach_run(struct console_call *c)
 {
 	const char *name = call_arg(c, "NAME"), *device = call_arg(c, "DEVICE");
-	struct vm *vm = vm_find(name);
+	struct vm *vm = call_vm(c, "NAME");
 	struct chardev *dev;
 
 	if (!vm)
-		return call_fail(c, ERR_NOENT, "no vm '%s'", name);
+		return ERR_NOENT;
 	dev = find_chardev(vm, device);
 	if (!dev)
 		return call_fail(c, ERR_NOENT, "vm '%s': no serial device%s%s", name,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The commands 'vm mark', 'vm rewind' and 'vm unmark'. */
+#include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/table.h"
 #include "hv/core/vm_mark.h"
@@ -9,18 +10,9 @@ static const struct command_arg name_arg[] = {
     COMMAND_ARGS_END,
 };
 
-static struct vm *find(struct console_call *c)
-{
-	struct vm *vm = vm_find(call_arg(c, "NAME"));
-
-	if (!vm)
-		(void)call_fail(c, ERR_NOENT, "no vm '%s'", call_arg(c, "NAME"));
-	return vm;
-}
-
 static int mark_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct errmsg e;
 	int err;
 
@@ -32,7 +24,7 @@ static int mark_run(struct console_call *c)
 
 static int rewind_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct rewind_result r;
 	struct errmsg e;
 	int err;
@@ -51,7 +43,7 @@ static int rewind_run(struct console_call *c)
 
 static int unmark_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct errmsg e;
 	int err;
 

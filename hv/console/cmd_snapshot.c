@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The commands 'snapshot save' and 'snapshot restore'; the others are in cmd_catalog.c. */
 #include <string.h>
+#include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/snap_show.h"
 #include "hv/lib/fmt.h"
@@ -41,7 +42,7 @@ static int save_run(struct console_call *c)
 {
 	struct watch w = {.call = c, .what = "saving"};
 	const char *name = call_arg(c, "NAME");
-	struct vm *vm = vm_find(call_arg(c, "VM"));
+	struct vm *vm = call_vm(c, "VM");
 	unsigned flags = (call_arg(c, "--poweroff") ? SAVE_POWEROFF : 0) |
 			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0) |
 			 (call_arg(c, "--full") ? SAVE_FULL : 0);
@@ -52,7 +53,7 @@ static int save_run(struct console_call *c)
 	int err;
 
 	if (!vm)
-		return call_fail(c, ERR_NOENT, "no vm '%s'", call_arg(c, "VM"));
+		return ERR_NOENT;
 	err = engine_save(
 	    vm, name, flags, (unsigned)MIN(buffer, 1ULL << 30) / 64, watch_progress, &w, &r, &e);
 	watch_end(&w);

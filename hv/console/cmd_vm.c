@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The commands 'vm ...' (vm console is in cmd_attach.c). */
+#include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/table.h"
 #include "hv/core/gmem.h"
@@ -11,17 +12,6 @@ static const struct command_arg name_arg[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the vm", .complete = complete_vm),
     COMMAND_ARGS_END,
 };
-
-/* The VM that the command names, or NULL with the command failed. */
-static struct vm *find(struct console_call *c)
-{
-	const char *name = call_arg(c, "NAME");
-	struct vm *vm = vm_find(name);
-
-	if (!vm)
-		call_fail(c, ERR_NOENT, "no vm '%s'", name);
-	return vm;
-}
 
 static void describe(struct console_call *c, const struct vm *vm)
 {
@@ -82,7 +72,7 @@ static void info_devices(struct console_call *c, const struct vm *vm)
 
 static int info_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct json *j = call_json(c);
 
 	if (!vm)
@@ -118,7 +108,7 @@ CONSOLE_COMMAND(vm_info) = {
 
 static int life_cycle(struct console_call *c, int (*op)(struct vm *vm, struct errmsg *e))
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct errmsg e;
 	int err;
 
@@ -154,7 +144,7 @@ static int start_run(struct console_call *c)
 /* Waits until the machine's own clock has come so far: tests pause at chosen moments. */
 static int wait_until(struct console_call *c, uint64_t at)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	uint64_t now;
 
 	if (!vm)
@@ -228,7 +218,7 @@ CONSOLE_COMMAND(vm_poweroff_command) = {
 
 static int destroy_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 
 	if (!vm)
 		return ERR_NOENT;
@@ -284,7 +274,7 @@ static void stats_memory(struct console_call *c, struct vm *vm)
 
 static int stats_run(struct console_call *c)
 {
-	struct vm *vm = find(c);
+	struct vm *vm = call_vm(c, "NAME");
 	struct json *j = call_json(c);
 
 	if (!vm)
