@@ -146,6 +146,15 @@ struct blk_dev *blk_find(const char *name)
 	return d;
 }
 
+struct blk_dev *blk_find_guid(const uint8_t guid[16])
+{
+	struct blk_dev *second, *d = find_by(match_guid, guid, &second);
+
+	if (second)
+		log_warn("block: partitions %s and %s have the same GUID", d->name, second->name);
+	return second ? NULL : d;
+}
+
 /* --- requests ------------------------------------------------------------------- */
 
 void blk_complete(struct blk_req *r, int status)

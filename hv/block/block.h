@@ -85,6 +85,8 @@ int blk_add(struct blk_dev *d) MUST_CHECK;
  * then names them: guessing could write to the wrong disk). Any thread.
  */
 struct blk_dev *blk_find(const char *name);
+/* The partition with that GUID; NULL if there is none, or if there are several, as above. */
+struct blk_dev *blk_find_guid(const uint8_t guid[16]);
 /* The n-th registered device, or NULL. */
 struct blk_dev *blk_get(unsigned n);
 /*

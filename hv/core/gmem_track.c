@@ -349,8 +349,8 @@ uint64_t gmem_save_size(struct vm *vm)
 	uint64_t n;
 
 	mutex_lock(&m->lock);
-	n = m->tracking ? 0 : m->backed;
-	for (uint64_t c = 0; m->tracking && (c = epoch_next(&m->epoch, m->nchunks, c)) < m->nchunks;
+	n = m->has_base ? 0 : m->backed;
+	for (uint64_t c = 0; m->has_base && (c = epoch_next(&m->epoch, m->nchunks, c)) < m->nchunks;
 	     c++)
 		n++;
 	mutex_unlock(&m->lock);

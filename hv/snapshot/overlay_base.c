@@ -10,16 +10,6 @@
 #include "hv/lib/crc32c.h"
 #include "hv/lib/fmt.h"
 
-struct blk_dev *overlay_base_partition(const uint8_t guid[16])
-{
-	struct blk_dev *d;
-
-	for (unsigned i = 0; (d = blk_get(i)); i++)
-		if (d->parent && memcmp(d->part_guid, guid, 16) == 0)
-			return d;
-	return NULL;
-}
-
 static int describe_partition(
     struct store *s, const struct blk_dev *d, struct vdisk_base *out, struct errmsg *e)
 {
@@ -72,7 +62,7 @@ static int read_payload(void *ctx, uint64_t off, void *buf, uint32_t len)
 static int open_partition(
     struct store *s, const struct vdisk *v, struct overlay_base *out, struct errmsg *e)
 {
-	struct blk_dev *d = overlay_base_partition(v->base.guid);
+	struct blk_dev *d = blk_find_guid(v->base.guid);
 	uint64_t epoch;
 	int err;
 

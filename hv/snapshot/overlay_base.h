@@ -13,7 +13,5 @@ int overlay_base_describe(
 /* Finds it again, and checks that it is as it was. ERR_NOENT, ERR_STATE. */
 int overlay_base_open(
     struct store *s, const struct vdisk *v, struct overlay_base *out, struct errmsg *e) MUST_CHECK;
-/* The partition with this GUID, or NULL. */
-struct blk_dev *overlay_base_partition(const uint8_t guid[16]);
 
 #endif

@@ -86,7 +86,7 @@ static int begin(struct commit *c, struct store *s, const char *name, struct err
 	v = overlay_info(disk);
 	if (v->base.kind != VDISK_BASE_PARTITION)
 		return err_set(e, ERR_UNSUPPORTED, "its base is not a partition");
-	c->partition = overlay_base_partition(v->base.guid);
+	c->partition = blk_find_guid(v->base.guid);
 	if (!c->partition || c->partition->read_only)
 		return err_set(
 		    e, ERR_UNSUPPORTED, "partition '%s' cannot be written", v->base.name);

@@ -34,16 +34,6 @@ struct restore {
 	unsigned nlayered;
 };
 
-static struct blk_dev *find_by_guid(const uint8_t guid[16])
-{
-	struct blk_dev *d;
-
-	for (unsigned i = 0; (d = blk_get(i)); i++)
-		if (memcmp(d->part_guid, guid, 16) == 0)
-			return d;
-	return NULL;
-}
-
 /*
  * A partition that was written since is not put under an older memory; a disk of the store is given
  * the content that it had.
@@ -64,7 +54,7 @@ static int check_disks(struct restore *r, struct store *s, struct errmsg *e)
 		}
 		if (err)
 			return err;
-		if (!find_by_guid(d.guid))
+		if (!blk_find_guid(d.guid))
 			return err_set(e, ERR_NOENT, "disk '%s' is not here", d.name);
 		err = store_epoch_get(s, d.guid, &now, e);
 		if (err)
@@ -131,7 +121,7 @@ static int range_is_ram(void *ctx, uint64_t addr, uint64_t len, struct errmsg *e
 
 static int load_ram(struct restore *r, struct errmsg *e)
 {
-	uint64_t total = snap_info(r->snap)->ram_bytes;
+	uint64_t total = snap_info(r->snap)->total_ram_bytes;
 	void *buf = heap_alloc(STORE_CHUNK);
 	uint32_t len;
 	gpa_t addr;

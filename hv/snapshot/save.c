@@ -13,6 +13,7 @@
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
+#include "hv/snapshot/compress.h"
 #include "hv/snapshot/engine_int.h"
 #include "hv/snapshot/generation.h"
 #include "hv/snapshot/overlay_blk.h"
@@ -37,14 +38,6 @@ struct save {
 	uint64_t raised; /* engine_epochs_raised() when the disks were looked up */
 };
 
-static bool is_zero(const uint64_t *p, uint64_t bytes)
-{
-	for (uint64_t i = 0; i < bytes / 8; i++)
-		if (p[i])
-			return false;
-	return true;
-}
-
 /* How much of RAM is not zero, in whole chunks; the guest runs meanwhile, so it is an estimate. */
 static uint64_t nonzero_bytes(struct vm *vm)
 {
@@ -56,7 +49,7 @@ static uint64_t nonzero_bytes(struct vm *vm)
 		for (uint64_t a = 0, len; a < r[i].size; a += STORE_CHUNK) {
 			const void *p = gmem_peek(vm, gpa(r[i].start + a), &len);
 
-			if (p && !is_zero(p, STORE_CHUNK))
+			if (p && !all_zero(p, STORE_CHUNK))
 				sum += STORE_CHUNK;
 			if ((a & (64 * MIB - 1)) == 0)
 				thread_yield();
@@ -481,7 +474,6 @@ int engine_save(struct vm *vm, const char *name, unsigned flags, unsigned slots,
 	int err;
 
 	sv.slots = slots ? MIN(slots, (unsigned)GMEM_SLOTS_MAX) : SAVE_SLOTS_DEFAULT;
-
 	*out = (struct save_result){.bytes = 0};
 	mutex_lock(&vm->lock);
 	err = save_locked(&sv, name, out, e);

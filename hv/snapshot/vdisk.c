@@ -291,10 +291,27 @@ int vdisk_delete(struct store *s, const char *name, struct errmsg *e)
 
 /* --- layers -------------------------------------------------------------------------- */
 
+/* An empty layer over parent (0: over the base alone) is written from now on, and the disk lets go
+ * of the one that was; *last: nobody else refers to that. */
+static int new_top(struct store *s, struct vdisk *v, uint64_t parent, bool *last, struct errmsg *e)
+{
+	uint64_t fresh, old = v->top;
+	int err = disk_object_create(s, parent, v->size, &fresh, e); /* takes a link on parent */
+
+	if (!err)
+		err = store_object_link(s, fresh, e);
+	if (!err)
+		err = store_object_unlink(s, old, last, e);
+	if (err)
+		return err;
+	v->top = fresh;
+	return vdisk_put(s, v, e);
+}
+
 int vdisk_freeze(struct store *s, struct vdisk *v, uint64_t *frozen, struct errmsg *e)
 {
 	struct store_object_info o;
-	uint64_t fresh, old = v->top;
+	uint64_t old = v->top;
 	unsigned depth = 0;
 	bool orphan = false;
 	int err = disk_object_get(s, old, &o, e);
@@ -314,15 +331,7 @@ int vdisk_freeze(struct store *s, struct vdisk *v, uint64_t *frozen, struct errm
 	o.flags |= OBJ_COMPLETE;
 	err = store_object_set(s, old, &o, e);
 	if (!err)
-		err = disk_object_create(s, old, v->size, &fresh, e); /* takes a link on old */
-	if (!err)
-		err = store_object_link(s, fresh, e);
-	if (!err)
-		err = store_object_unlink(s, old, &orphan, e); /* the disk's own */
-	if (!err) {
-		v->top = fresh;
-		err = vdisk_put(s, v, e);
-	}
+		err = new_top(s, v, old, &orphan, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "disk '%s'", v->name);
 	*frozen = old;
@@ -333,7 +342,7 @@ int vdisk_set_content(
     struct store *s, struct vdisk *v, uint64_t frozen, uint64_t *orphan, struct errmsg *e)
 {
 	struct store_object_info o;
-	uint64_t fresh, old = v->top;
+	uint64_t old = v->top;
 	bool last = false;
 	int err = frozen ? disk_object_get(s, frozen, &o, e) : OK;
 
@@ -345,15 +354,7 @@ int vdisk_set_content(
 		err = disk_make_room(s, 1, 2, e);
 	if (err)
 		return err_prefix(e, err, "disk '%s'", v->name);
-	err = disk_object_create(s, frozen, v->size, &fresh, e);
-	if (!err)
-		err = store_object_link(s, fresh, e);
-	if (!err)
-		err = store_object_unlink(s, old, &last, e);
-	if (!err) {
-		v->top = fresh;
-		err = vdisk_put(s, v, e);
-	}
+	err = new_top(s, v, frozen, &last, e);
 	if (half_done(s, err))
 		return err_prefix(e, err, "disk '%s'", v->name);
 	*orphan = last ? old : 0;
