@@ -80,7 +80,7 @@ static int open_image(struct clone *c, struct errmsg *e)
 		if (err)
 			snap_close(sn);
 		else
-			err = ram_image_make(sn, &c->image, e);
+			err = ram_image_open(sn, &c->image, e);
 	}
 	engine_unlock();
 	return err;

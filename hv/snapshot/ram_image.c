@@ -2,6 +2,8 @@
 /* Frames of a snapshot's memory, by address. */
 #include "hv/snapshot/ram_image.h"
 
+#include <string.h>
+
 #include "hv/core/gmem.h"
 #include "hv/core/memmap.h"
 #include "hv/mm/mm.h"
@@ -12,14 +14,37 @@ enum { IMAGE_ORDER = 4 }; /* STORE_CHUNK */
 #define ZEROS UINT64_MAX
 
 struct ram_image {
+	struct ram_image *next;
+	uint8_t id[16]; /* the snapshot's */
 	struct snap *snap;
 	unsigned refs;
-	uint64_t low;		   /* pieces below the PCI hole; the others follow in the table */
-	uint64_t n, frames, known; /* pieces; of them in frames; read or found zero */
-	uint64_t *piece;	   /* host-physical address; 0: not read yet */
+	uint64_t low;	   /* pieces below the PCI hole; the others follow in the table */
+	uint64_t n, known; /* pieces; of them read or found zero */
+	uint64_t *piece;   /* host-physical address; 0: not read yet */
 };
 
-int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e)
+/* Those that somebody uses; under the store's lock, as all here. */
+static struct ram_image *images;
+
+static struct ram_image *find(const uint8_t *id)
+{
+	struct ram_image *m = images;
+
+	while (m && memcmp(m->id, id, sizeof(m->id)) != 0)
+		m = m->next;
+	return m;
+}
+
+static void forget(struct ram_image *m)
+{
+	struct ram_image **at = &images;
+
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+}
+
+static int make(struct snap *sn, struct ram_image **out, struct errmsg *e)
 {
 	struct ram_image *m = heap_zalloc(sizeof(*m));
 	uint64_t memory = snap_info(sn)->memory;
@@ -36,7 +61,22 @@ int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e)
 	}
 	m->snap = sn;
 	m->refs = 1;
+	memcpy(m->id, snap_info(sn)->id, sizeof(m->id));
+	m->next = images;
+	images = m;
 	engine_hold(); /* as long as it reads */
+	*out = m;
+	return OK;
+}
+
+int ram_image_open(struct snap *sn, struct ram_image **out, struct errmsg *e)
+{
+	struct ram_image *m = find(snap_info(sn)->id);
+
+	if (!m)
+		return make(sn, out, e);
+	snap_close(sn);
+	m->refs++;
 	*out = m;
 	return OK;
 }
@@ -63,6 +103,7 @@ void ram_image_unref(struct ram_image *m)
 		if (m->piece[i] && m->piece[i] != ZEROS)
 			frames_free(hpa(m->piece[i]), IMAGE_ORDER);
 	stop_reading(m);
+	forget(m);
 	heap_free(m->piece);
 	heap_free(m);
 }
@@ -87,7 +128,6 @@ static int read_piece(struct ram_image *m, gpa_t addr, uint64_t *to, struct errm
 	err = snap_ram_read(m->snap, addr, phys_to_virt(h), e);
 	if (!err && !all_zero(phys_to_virt(h), STORE_CHUNK)) {
 		*to = h.a;
-		m->frames++;
 		return OK;
 	}
 	if (!err)
@@ -110,10 +150,4 @@ int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *
 	}
 	*frame = hpa(*p == ZEROS ? 0 : *p);
 	return err;
-}
-
-void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users)
-{
-	*bytes = m->frames * STORE_CHUNK;
-	*users = m->refs;
 }

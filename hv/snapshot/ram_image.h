@@ -10,8 +10,11 @@
 
 struct ram_image;
 
-/* Takes sn over, whatever the result. The store locked, as in all of these. One reference. */
-int ram_image_make(struct snap *sn, struct ram_image **out, struct errmsg *e) MUST_CHECK;
+/*
+ * The image of a snapshot: the one that clones of it use already, or a new one. Takes sn over,
+ * whatever the result. The store locked, as in all of these. One reference. ERR_NOMEM.
+ */
+int ram_image_open(struct snap *sn, struct ram_image **out, struct errmsg *e) MUST_CHECK;
 void ram_image_ref(struct ram_image *m);
 /* The last one frees all. NULL is allowed. */
 void ram_image_unref(struct ram_image *m);
@@ -20,7 +23,5 @@ void ram_image_unref(struct ram_image *m);
  * what snap_ram_read() says.
  */
 int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *e) MUST_CHECK;
-/* Host memory that it takes; and by how many machines it is used. */
-void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users);
 
 #endif

@@ -160,6 +160,12 @@ def test_clones(ctx):
         m.until(lambda: m.cmd("log").count("all of its memory is there") >= count, 60, "no memory")
         each = (m.ok("host memory")["used_bytes"] - before - (17 << 20)) / count
         check(each < 1 << 20, f"a clone that has not run takes {each} bytes")
+        before = m.ok("host memory")["used_bytes"]
+        m.ok("vm clone golden late --paused", 120)  # of the memory that the others have already
+        m.until(lambda: "'late': all of its memory is there" in m.cmd("log"), 60, "no memory")
+        late = m.ok("host memory")["used_bytes"] - before
+        check(late < 1 << 20, f"a later clone takes {late} bytes")
+        m.ok("vm destroy late --yes")
         m.fails("vm clone golden web --count=2", "vm 'web-1' exists already")
         for name in names:
             m.ok(f"vm resume {name}")
