@@ -4,6 +4,7 @@
  * says "ready" and halts until a byte comes on the serial line:
  *   f  fills 64 MiB with what cannot be compressed: "filled"
  *   t  changes one page in 64 of those: "touched N pages"
+ *   r  changes 45 of them, which makes 50 with its stack and data: the same
  *   g  all vCPUs change page after page of those until an s comes; a p asks how far they are:
  *      "changed N pages", N being the sum over all of them since the start
  * Its command line is the number of vCPUs to use (1 or 2).
@@ -203,11 +204,11 @@ static void go(void)
 	say_changed();
 }
 
-static void touch_some(void)
+static void touch_some(unsigned count)
 {
-	for (unsigned i = 0; i < NPAGES; i += 64)
-		change(i);
-	print("touched %d pages\n", NPAGES / 64);
+	for (unsigned i = 0; i < count; i++)
+		change(i * 64);
+	print("touched %u pages\n", count);
 }
 
 static void io_apic(uint32_t reg, uint32_t v)
@@ -236,7 +237,10 @@ void guest_main(const uint8_t *params)
 			print("filled\n");
 			break;
 		case 't':
-			touch_some();
+			touch_some(NPAGES / 64);
+			break;
+		case 'r':
+			touch_some(45);
 			break;
 		case 'g':
 			go();

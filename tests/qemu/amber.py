@@ -147,6 +147,17 @@ def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, 
 """)
 
 
+def deep_manifest(folder, name="deep"):
+    """A guest that keeps a disk in the store busy: tests/guests/deep.c."""
+    return compile_manifest(folder, name, f"""/dts-v1/;
+/ {{ compatible = "amber,guest"; vm-name = "{name}"; memory-mib = <64>;
+  boot {{ method = "linux"; kernel = "deep.bz"; }};
+  devices {{ serial0 {{ compatible = "amber,ns16550"; index = <0>; }};
+    disk0 {{ compatible = "amber,virtio-blk"; slot = <4>; backend = "store:{name}";
+            size-mib = <16>; }}; }}; }};
+""")
+
+
 def debian_payloads():
     return [f"{guest_kernel()}:vmlinuz", f"{BUILD}/guests/debian.cpio.gz"]
 

@@ -5,10 +5,12 @@ Counted in instructions: under -icount, a nanosecond is one, and busy_ns leaves 
 the CPU waits. With the host's flushes off: they would take a time that the machine's
 clock, which runs on while it waits, takes for a disk that does not answer.
 """
+import re
+import statistics
 import time
 
 from amber import (BUILD, Image, Machine, check, compile_manifest, debian_manifest,
-                   debian_payloads)
+                   debian_payloads, deep_manifest)
 
 SIZES = (("256M", 256), ("1G", 1024), ("4G", 4096))
 FLUSHES_OFF = ["-set", "drive.disk.cache.no-flush=on"]
@@ -121,12 +123,55 @@ def dirtying(m, meter, name="two"):
     m.ok(f"vm destroy {name} --yes", 300)
 
 
+def busy_disk(m, meter, name="deep"):
+    """The longest pause of a guest that keeps 32 requests in flight to its disk in the store."""
+    start(m, name)
+    saved = []
+    for n in range(5):
+        order(m, name, "p", r"done \d+ requests, 0 bad")
+        saved.append(m.ok(f"snapshot save {name} deep{n}", 600))
+    meter.put("save.pause.depth32", meter.instructions(max(s["pause_ns"] for s in saved)))
+    m.ok(f"vm destroy {name} --yes", 300)
+
+
+def rewinds(m, meter, name="m256m"):
+    """Fifty pages put back, and how much of that is copying: the slope from fewer pages to more."""
+    start(m, name)
+    order(m, name, "f", "filled")
+    m.ok(f"vm mark {name}")
+    found = {}
+    for byte in "rt":
+        answers = []
+        for _ in range(9):
+            order(m, name, byte, "touched")
+            answers.append(m.ok(f"vm rewind {name}"))
+        found[byte] = tuple(statistics.median(a[key] for a in answers) for key in ("pages", "ns"))
+    (few, few_ns), (many, many_ns) = found["r"], found["t"]
+    page = (many_ns - few_ns) / (many - few)
+    meter.put("rewind.50", meter.instructions(few_ns))
+    meter.put("rewind.50.pages", few)
+    meter.put("rewind.50.each_page", meter.instructions(page))
+
+
+def clones(m, meter, name="m256m", count=10):
+    """What each takes that has not run, beside the first, which has the shared memory read."""
+    def clone(prefix, number):
+        m.ok(f"vm clone golden {prefix} --count={number} --paused", 600)
+        m.until(lambda: len(re.findall(f"'{prefix}[-0-9]*': all of its memory is there",
+                                       m.cmd("log"))) >= number, 600, "RAM is missing")
+        return m.ok("host memory")["used_bytes"]
+
+    m.ok(f"snapshot save {name} golden --poweroff", 600)
+    before = clone("first", 1)
+    meter.put("memory.clone.bytes", (clone("web", count) - before) / count)
+
+
 def counted(folder, results, platform, ending, arguments, speed, labels):
     chosen = [s for s in SIZES if s[0] in labels]
     image = Image(folder, f"counted-{platform}.img",
                   manifests=[manifest(folder, f"m{label.lower()}", mib) for label, mib in chosen] +
-                  [manifest(folder, "two", 256, 2)],
-                  payloads=[BUILD / "guests/dirty.bz"], store_mib=chosen[-1][1] + 1024)
+                  [manifest(folder, "two", 256, 2), deep_manifest(folder)],
+                  payloads=[BUILD / "guests/dirty.bz", BUILD / "guests/deep.bz"], store_mib=chosen[-1][1] + 1024)
     extra = arguments + (["--", *FLUSHES_OFF] if platform.startswith("qemu") else [])
     meter = Meter(results, ending, speed)
     with Machine(image, platform, extra=extra, smp=1, mem=2 * chosen[-1][1] + 512,
@@ -134,6 +179,9 @@ def counted(folder, results, platform, ending, arguments, speed, labels):
         m.prompt(600)
         sizes(m, meter, labels)
         dirtying(m, meter)
+        busy_disk(m, meter)
+        rewinds(m, meter)
+        clones(m, meter)
 
 
 # --- a disk of a known rate, in real time ---------------------------------------------------
@@ -174,4 +222,3 @@ def snapshots(folder, results, platform, meter):
             throttled(folder, results, suffix, rate)
     else:
         counted(folder, results, platform, ending, arguments, speed, ("256M", "1G"))
-    # to come: rewind, clones

@@ -3,7 +3,8 @@
 import os
 import time
 
-from amber import BUILD, Image, Machine, check, debian_manifest, debian_payloads, needs, run
+from amber import (BUILD, Image, Machine, check, debian_manifest, debian_payloads, deep_manifest,
+                   needs, run)
 
 SNAP = BUILD / "amber-snap"
 
@@ -319,3 +320,34 @@ def test_plug(ctx):
             m.kill()
         run([SNAP, image.path, "check"])
         store_is_sound(image)
+
+
+def deep(m, byte, answer):
+    """What tests/guests/deep.c says to a byte; it has read nothing that it did not write."""
+    m.attach("deep")
+    m.send(byte)
+    text = m.expect(f"(.*?)(?:{answer})", 300).group(0)
+    check("TORN" not in text, f"disk and memory are not of one instant: {text[-600:]}")
+    m.detach()
+    return text
+
+
+def test_disk_deep(ctx):
+    """Saved with 32 requests in flight, disk and memory are of one instant after each restore."""
+    rounds = 6 if ctx.platform.slow == 1 else 3
+    with Machine(Image(ctx.folder, manifests=[deep_manifest(ctx.folder)],
+                       payloads=[BUILD / "guests/deep.bz"], store_mib=256), ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start deep", 60)
+        m.attach("deep")
+        m.expect(r"ready\r?\n", 300)
+        m.detach()
+        for n in range(rounds):
+            m.ok(f"snapshot save deep deep{n}", 300)
+            deep(m, "p", r"done \d+ requests, 0 bad")
+        deep(m, "q", r"quiet: 2048 blocks, 0 bad")
+        for n in ctx.random.sample(range(rounds), rounds):
+            m.ok(f"snapshot restore deep{n} --yes", 300)
+            deep(m, "p", r"done \d+ requests, 0 bad")
+            deep(m, "q", r"quiet: 2048 blocks, 0 bad")
+        m.poweroff()
