@@ -85,7 +85,7 @@ static void encode(struct stream_writer *w, struct store_extent *x, const void *
 {
 	uint32_t whole = (uint32_t)ALIGN_UP((uint64_t)x->raw_len, STORE_BLOCK), n = 0;
 
-	if (whole > STORE_BLOCK)
+	if (whole > STORE_BLOCK && compress_worthwhile(data, x->raw_len))
 		n = compress_lz4(w->lz4_state, data, x->raw_len, buf, whole - STORE_BLOCK);
 	x->encoding = n ? ENC_LZ4 : ENC_NONE;
 	x->stored_len = n ? n : x->raw_len;

@@ -271,6 +271,49 @@ static void test_lz4_bounds(void **state)
 		assert_false(decompress_lz4(bomb, n, out, sizeof(out)));
 }
 
+/* What saves a block is never passed over for its looks. */
+static void test_worthwhile(void **state)
+{
+	static uint8_t buf[STORE_CHUNK];
+	uint64_t v = 88172645463325252;
+
+	(void)state;
+	for (unsigned round = 0; round < 200; round++) {
+		uint32_t len = 16384 + round % 4 * 16384;
+
+		for (size_t i = 0; i < sizeof(buf); i += 8) {
+			v ^= v << 13;
+			v ^= v >> 7;
+			v ^= v << 17;
+			memcpy(buf + i, &v, 8);
+		}
+		assert_false(compress_worthwhile(buf, len));
+		switch (round % 5) {
+		case 0: /* a page that is zero */
+			memset(buf + round % 4 * 4096, 0, 4096);
+			break;
+		case 1: /* the same page over and over */
+			for (size_t i = 4096; i < sizeof(buf); i += 4096)
+				memcpy(buf + i, buf, 4096);
+			break;
+		case 2: /* characters */
+			for (size_t i = 0; i < sizeof(buf); i++)
+				buf[i] &= 0x3f;
+			break;
+		case 3: /* numbers of four bytes, all different */
+			for (uint32_t i = 0; i < sizeof(buf) / 4; i++)
+				memcpy(buf + i * 4, &(uint32_t){i * 77}, 4);
+			break;
+		default: /* pages that are half empty */
+			for (size_t i = 0; i < sizeof(buf); i += 4096)
+				memset(buf + i, 0, 2048);
+			break;
+		}
+		assert_true(compress_worthwhile(buf, len));
+		assert_true(compress_worthwhile(buf, 8192)); /* too little to tell */
+	}
+}
+
 static void test_all_zero(void **state)
 {
 	uint8_t buf[200] __attribute__((aligned(16))) = {0};
@@ -300,6 +343,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_index_cannot_lie, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_changed_data, setup, teardown),
 	    cmocka_unit_test(test_lz4_bounds),
+	    cmocka_unit_test(test_worthwhile),
 	    cmocka_unit_test(test_all_zero),
 	};
 
