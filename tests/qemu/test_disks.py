@@ -141,7 +141,7 @@ def test_store_disk_full(ctx):
 
 # Writes a number, waits until it is on the disk, and only then tells memory of it. Beside it a file
 # comes and goes, so that blocks and whole ranges are given back and taken again.
-WRITER = r"""cat > /tmp/writer.sh <<'EOF'
+SEQUENCE = r"""cat > /tmp/writer.sh <<'EOF'
 i=0
 while [ ! -e /tmp/stop ]; do
   i=$((i+1)); echo $i >> /mnt/seq; sync; echo $i > /tmp/synced
@@ -159,7 +159,7 @@ def test_store_disk_live(ctx):
     with Machine(image, ctx.platform, timeout=1800) as m:
         m.prompt()
         m.guest_ready("debian")
-        for line in WRITER.split("\n"):
+        for line in SEQUENCE.split("\n"):
             m.send(line + "\r")
             time.sleep(0.05)
         m.expect("debian# ", 30)
@@ -282,7 +282,7 @@ def test_store_disk_rewind(ctx):
 
 
 # Writes files, and the checksum of each when it is on the disk for sure.
-WRITER = r"""cat > /tmp/writer.sh <<'EOF'
+SUMS = r"""cat > /tmp/writer.sh <<'EOF'
 mkdir -p /mnt/f; i=$(ls /mnt/f | sort -n | tail -n 1); i=${i:-0}
 while :; do
   i=$((i+1)); dd if=/dev/urandom of=/mnt/f/$i bs=4k count=$((i%50+1)) 2>/dev/null; sync
@@ -306,7 +306,7 @@ def test_plug(ctx):
             if kill:
                 said = m.shell(READER, 120).split()
                 check("BAD" not in said and int(said[-1]) >= sums, f"kill {kill}: {said}, had {sums}")
-            for line in WRITER.split("\n"):
+            for line in SUMS.split("\n"):
                 m.send(line + "\r")
                 time.sleep(0.05)
             m.expect("debian# ", 30)
