@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Driving a whole machine through its serial console, for the tests in this folder."""
+import gzip
 import json
 import os
 import pathlib
@@ -145,6 +146,24 @@ def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, 
          command-line = "{cmdline}"; }};
   devices {{ {devices} }}; }};
 """)
+
+
+def initrd_with(folder, programs):
+    """The demonstration guest's files and the host's programs, with what these are linked to."""
+    root = pathlib.Path(folder) / "more"
+    for program in programs:
+        path = pathlib.Path(shutil.which(program, path="/usr/sbin:/usr/bin") or program)
+        libraries = re.findall(r"(/\S+) \(0x", run(["ldd", path]))
+        for source, target in [(path, f"/sbin/{program}")] + [(l, l) for l in libraries]:
+            to = root / target.lstrip("/")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, to)
+    archive = pathlib.Path(folder) / "more.cpio"
+    run(["sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet > {archive}"])
+    both = pathlib.Path(folder) / "both.cpio"  # the kernel takes one after the other
+    first = gzip.decompress((BUILD / "guests/debian.cpio.gz").read_bytes())
+    both.write_bytes(gzip.compress(first + archive.read_bytes(), 6))
+    return both
 
 
 def deep_manifest(folder, name="deep"):

@@ -4,7 +4,7 @@ import os
 import time
 
 from amber import (BUILD, Image, Machine, check, debian_manifest, debian_payloads, deep_manifest,
-                   needs, run)
+                   initrd_with, needs, run)
 
 SNAP = BUILD / "amber-snap"
 
@@ -293,10 +293,21 @@ READER = ("cd /mnt/f; while read s n; do [ -e $n ] && [ \"$(md5sum < $n | cut -c
           "echo BAD $n; done < /mnt/sums; cd /; wc -l < /mnt/sums")
 
 
+def fsck(m):
+    """The file system is whole once its journal has been replayed, which mounting has done."""
+    m.shell("umount /mnt", 60)
+    said = m.shell("/sbin/e2fsck -fn /dev/vda; echo status $?", 120)
+    check(said.endswith("status 0"), f"the file system is not whole: {said}")
+    m.shell("mount -t ext4 /dev/vda /mnt", 60)
+
+
 @needs("disk", "drive bus")  # QEMU only: many boots
 def test_plug(ctx):
-    """The plug is pulled at random moments: what was synced is there, with the file system whole."""
-    image = image_for(ctx)
+    """The plug is pulled at random moments: a journalled file system is whole, with all that was synced."""
+    manifest = debian_manifest(ctx.folder, disk="store:web", disk_properties="size-mib = <64>;")
+    initrd = initrd_with(ctx.folder, ["mke2fs", "e2fsck"])
+    image = Image(ctx.folder, manifests=[manifest], store_mib=512,
+                  payloads=[debian_payloads()[0], f"{initrd}:debian.cpio.gz"])
     sums = 0
     for kill in range(int(os.environ.get("AMBER_KILLS", 3))):
         with Machine(image, ctx.platform) as m:
@@ -304,8 +315,14 @@ def test_plug(ctx):
             m.guest_ready("debian")
             check(m.shell("dmesg | grep -iE 'EXT4-fs error|I/O error|corrupt'") == "", "damaged")
             if kill:
+                fsck(m)
                 said = m.shell(READER, 120).split()
                 check("BAD" not in said and int(said[-1]) >= sums, f"kill {kill}: {said}, had {sums}")
+            else:
+                m.shell("umount /mnt; /sbin/mke2fs -q -F -t ext4 -J size=4 /dev/vda; "
+                        "mount -t ext4 /dev/vda /mnt", 120)
+            said = m.shell("dmesg | grep 'EXT4-fs.*mounted' | tail -n 1")
+            check("ordered data" in said, f"it has no journal: {said}")
             for line in SUMS.split("\n"):
                 m.send(line + "\r")
                 time.sleep(0.05)
