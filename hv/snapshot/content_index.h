@@ -14,8 +14,8 @@
 
 /*
  * Makes the index of what complete RAM objects hold, the newest first if it is too much, unless
- * there is one that will do. Reads the tree, about 5 KiB for each 5 MiB of RAM. Without memory, or
- * where the tree is damaged, some of it or all is missing.
+ * there is one that will do. Reads the tree, about 1 MiB for each GiB of RAM, and takes 1 to 2 MiB
+ * for it, at most 16. Without memory, or where the tree is damaged, some of it or all is missing.
  */
 void content_index_make(struct store *s);
 void content_index_free(struct store *s);
