@@ -47,7 +47,7 @@ static int save_run(struct console_call *c)
 			 (call_arg(c, "--replace") ? SAVE_REPLACE : 0) |
 			 (call_arg(c, "--full") ? SAVE_FULL : 0);
 	uint64_t buffer = call_number(c, "--buffer", 0);
-	char id[37], size[32];
+	char id[37], size[32], shared[32];
 	struct save_result r;
 	struct errmsg e;
 	int err;
@@ -59,13 +59,17 @@ static int save_run(struct console_call *c)
 	watch_end(&w);
 	if (err)
 		return call_fail(c, err, "%s", e.text);
-	call_print(c, "saved '%s' of vm '%s': %s, %u %% of %u MiB, paused %llu ms, id %s\n", name,
-	    vm->config.name, size_text(r.bytes, size, sizeof(size)),
-	    (unsigned)(r.bytes * 100 / vm->config.memory), (unsigned)(vm->config.memory / MIB),
-	    (unsigned long long)(r.pause_ns / 1000000), snap_id_text(r.info.id, id));
+	size_text(r.info.shared_bytes, shared, sizeof(shared));
+	call_print(c, "saved '%s' of vm '%s': %s%s%s%s, %u %% of %u MiB, paused %llu ms, id %s\n",
+	    name, vm->config.name, size_text(r.bytes, size, sizeof(size)),
+	    r.info.shared_bytes ? " (" : "", r.info.shared_bytes ? shared : "",
+	    r.info.shared_bytes ? " shared)" : "", (unsigned)(r.bytes * 100 / vm->config.memory),
+	    (unsigned)(vm->config.memory / MIB), (unsigned long long)(r.pause_ns / 1000000),
+	    snap_id_text(r.info.id, id));
 	describe(c, name);
 	json_number(call_json(c), "memory_bytes", vm->config.memory);
 	json_number(call_json(c), "ram_bytes", r.info.ram_bytes);
+	json_number(call_json(c), "shared_bytes", r.info.shared_bytes);
 	json_number(call_json(c), "pause_ns", r.pause_ns);
 	json_number(call_json(c), "busy_ns", r.busy_ns);
 	return OK;

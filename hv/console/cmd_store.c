@@ -25,7 +25,7 @@ static int check_run(struct console_call *c)
 	struct json *j = call_json(c);
 	struct store_check_result r;
 	struct store_stat st;
-	char size[32], free[32];
+	char size[32], free[32], shared[32];
 	struct errmsg e;
 	struct store *s = engine_lock(&e);
 	int err;
@@ -41,8 +41,10 @@ static int check_run(struct console_call *c)
 	call_print(c, "%llu snapshots, %llu extents, %llu interrupted operations\n",
 	    (unsigned long long)r.snapshots, (unsigned long long)r.extents,
 	    (unsigned long long)r.orphans);
-	call_print(c, "%s, %s free\n", size_text(st.nblocks * STORE_BLOCK, size, sizeof(size)),
-	    size_text(r.free_blocks * STORE_BLOCK, free, sizeof(free)));
+	call_print(c, "%s, %s free, %s spared by sharing\n",
+	    size_text(st.nblocks * STORE_BLOCK, size, sizeof(size)),
+	    size_text(r.free_blocks * STORE_BLOCK, free, sizeof(free)),
+	    size_text(r.shared_blocks * STORE_BLOCK, shared, sizeof(shared)));
 	if (st.note[0])
 		call_print(c, "note: %s\n", st.note);
 	json_number(j, "generation", st.generation);
@@ -52,6 +54,7 @@ static int check_run(struct console_call *c)
 	json_number(j, "extents", r.extents);
 	json_number(j, "data_blocks", r.data_blocks);
 	json_number(j, "meta_blocks", r.meta_blocks);
+	json_number(j, "shared_blocks", r.shared_blocks);
 	json_number(j, "free_blocks", r.free_blocks);
 	json_number(j, "blocks", st.nblocks);
 	json_string(j, "note", st.note);

@@ -7,6 +7,7 @@
 #include "hv/lib/crc32c.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/compress.h"
+#include "hv/snapshot/content_index.h"
 
 /* The new object's parent: complete, and the chain not too long. */
 static int take_parent(struct stream_writer *w, uint64_t parent, struct errmsg *e)
@@ -32,6 +33,8 @@ int stream_begin(
 	for (unsigned i = 0; i < STORE_IO_DEPTH; i++)
 		if (!w->lz4_state || !w->slot[i].buf)
 			return err_set(e, ERR_NOMEM, "out of memory for the stream's buffers");
+	if (kind == KIND_RAM)
+		content_index_make(s);
 	err = store_object_create(s, kind, &w->object, e);
 	if (err || !parent)
 		return err;
@@ -68,6 +71,8 @@ void stream_end(struct stream_writer *w)
 	for (unsigned i = 0; i < STORE_IO_DEPTH; i++)
 		heap_free(w->slot[i].buf);
 	heap_free(w->lz4_state);
+	heap_free(w->spare);
+	w->spare = NULL;
 	w->store = NULL;
 }
 
@@ -161,10 +166,76 @@ static int add_extent(struct stream_writer *w, const struct store_extent *x, str
 		store_extent_unalloc(w->store, x);
 		return err;
 	}
+	if (w->info.kind == KIND_RAM)
+		content_index_add(w->store, w->object, x);
 	store_count_extent(&w->info, x);
 	w->scattered |= x->offset < w->end;
 	w->end = MAX(w->end, x->offset + x->raw_len);
 	return OK;
+}
+
+/* That the extent's blocks hold these bytes. One that cannot be read is not of use. */
+static bool same_bytes(struct stream_writer *w, const struct store_extent *x, const uint8_t *blocks)
+{
+	size_t size = store_extent_blocks(x) * STORE_BLOCK;
+	uint8_t *p;
+
+	for (unsigned i = 0; i < STORE_IO_DEPTH; i++) /* not on the disk yet, perhaps */
+		if (w->slot[i].busy && w->slot[i].req.block == x->runs[0].block)
+			return memcmp(w->slot[i].buf, blocks, size) == 0;
+	if (!w->spare)
+		w->spare = heap_alloc(STORE_CHUNK);
+	p = w->spare;
+	for (unsigned i = 0; p && i < x->nruns; i++) {
+		const struct store_run *r = &x->runs[i];
+
+		if (store_read_blocks(w->store, r->block, p, r->count, NULL))
+			return false;
+		p += (size_t)r->count * STORE_BLOCK;
+	}
+	return p && memcmp(w->spare, blocks, size) == 0;
+}
+
+/*
+ * Blocks for the extent, whose stored bytes are given: *shared: those of another extent, which
+ * hold them already. Whatever is wrong with that one, this one can have blocks of its own.
+ */
+static int take_blocks(struct stream_writer *w, struct store_extent *x, const uint8_t *blocks,
+    bool *shared, struct errmsg *e)
+{
+	struct store_extent found;
+	unsigned at = 0;
+
+	*shared = false;
+	while (
+	    w->info.kind == KIND_RAM && content_index_next(w->store, w->object, x, &at, &found)) {
+		if (!same_bytes(w, &found, blocks) || store_extent_share(w->store, &found, NULL))
+			continue;
+		x->nruns = found.nruns;
+		memcpy(x->runs, found.runs, sizeof(x->runs));
+		*shared = true;
+		return OK;
+	}
+	return store_extent_alloc(w->store, x, e);
+}
+
+/* Adds the extent whose stored bytes are in the slot's buffer, which is the next. */
+static int put_encoded(
+    struct stream_writer *w, struct store_extent *x, struct stream_slot *slot, struct errmsg *e)
+{
+	bool shared;
+	int err = take_blocks(w, x, slot->buf, &shared, e);
+
+	if (!err)
+		err = add_extent(w, x, e);
+	if (err)
+		return err;
+	if (shared) {
+		w->shared += store_extent_blocks(x);
+		return OK;
+	}
+	w->next = (w->next + 1) % STORE_IO_DEPTH;
+	return write_runs(w, slot, x, e);
 }
 
 static int put_chunk(
@@ -180,16 +251,10 @@ static int put_chunk(
 	err = next_slot(w, addr, len, &slot, e);
 	if (err)
 		return err;
-	if (!zero) {
-		encode(w, &x, data, slot->buf);
-		err = store_extent_alloc(w->store, &x, e);
-	}
-	if (!err)
-		err = add_extent(w, &x, e);
-	if (err || zero)
-		return err;
-	w->next = (w->next + 1) % STORE_IO_DEPTH;
-	return write_runs(w, slot, &x, e);
+	if (zero)
+		return add_extent(w, &x, e);
+	encode(w, &x, data, slot->buf);
+	return put_encoded(w, &x, slot, e);
 }
 
 int stream_put(
@@ -221,15 +286,11 @@ int stream_put_stored(
 	struct stream_slot *slot;
 	int err = next_slot(w, x->offset, x->raw_len, &slot, e);
 
-	if (!err)
-		err = store_extent_alloc(w->store, &copy, e);
-	if (!err)
-		err = add_extent(w, &copy, e);
-	if (err)
-		return err_prefix(e, err, "chunk 0x%llx", (unsigned long long)x->offset);
-	memcpy(slot->buf, blocks, store_extent_blocks(x) * STORE_BLOCK);
-	w->next = (w->next + 1) % STORE_IO_DEPTH;
-	return write_runs(w, slot, &copy, e);
+	if (!err) {
+		memcpy(slot->buf, blocks, store_extent_blocks(x) * STORE_BLOCK);
+		err = put_encoded(w, &copy, slot, e);
+	}
+	return err ? err_prefix(e, err, "chunk 0x%llx", (unsigned long long)x->offset) : OK;
 }
 
 int stream_put_shared(struct stream_writer *w, const struct store_extent *x, struct errmsg *e)
@@ -241,6 +302,8 @@ int stream_put_shared(struct stream_writer *w, const struct store_extent *x, str
 		err = store_extent_share(w->store, x, e);
 	if (!err)
 		err = add_extent(w, x, e);
+	if (!err)
+		w->shared += store_extent_blocks(x);
 	return err ? err_prefix(e, err, "chunk 0x%llx", (unsigned long long)x->offset) : OK;
 }
 

@@ -29,12 +29,14 @@ struct stream_slot {
 struct stream_writer {
 	struct store *store;
 	uint64_t object;
-	uint64_t end;	/* of the last byte so far: what lies behind it is new */
-	bool scattered; /* not all extents came in ascending order */
+	uint64_t end;	 /* of the last byte so far: what lies behind it is new */
+	bool scattered;	 /* not all extents came in ascending order */
+	uint64_t shared; /* blocks of the extents that were in the store already */
 	struct store_object_info info;
 	struct stream_slot slot[STORE_IO_DEPTH];
 	unsigned next;
 	void *lz4_state;
+	uint8_t *spare; /* STORE_CHUNK bytes, from their first use on: what is compared */
 };
 
 /*
@@ -45,12 +47,13 @@ int stream_begin(struct stream_writer *w, struct store *s, uint32_t kind, uint64
     struct errmsg *e) MUST_CHECK;
 /*
  * Adds len bytes at addr, in any order, ascending being the fastest. Zeros are left out if there is
- * no parent, else recorded. ERR_INVAL: some of it was written before. Returns when data may be
- * changed again; the write may still be in flight, and its error comes from a later call.
+ * no parent, else recorded; RAM that the store has somewhere already is shared (content_index.h).
+ * ERR_INVAL: some of it was written before. Returns when data may be changed again; the write may
+ * still be in flight, and its error comes from a later call.
  */
 int stream_put(struct stream_writer *w, uint64_t addr, const void *data, uint64_t len,
     struct errmsg *e) MUST_CHECK;
-/* Adds an extent as it is stored elsewhere: blocks has its blocks, one after the other. */
+/* The same for an extent as it is stored elsewhere: blocks has its blocks, one after the other. */
 int stream_put_stored(struct stream_writer *w, const struct store_extent *x, const void *blocks,
     struct errmsg *e) MUST_CHECK;
 /*

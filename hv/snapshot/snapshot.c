@@ -156,6 +156,7 @@ void snap_set_ram(struct snap_info *info, const struct stream_writer *ram)
 	info->ram_chunks = ram->info.extents;
 	info->ram_bytes = ram->info.raw;
 	info->stored_bytes = ram->info.blocks * STORE_BLOCK;
+	info->shared_bytes = ram->shared * STORE_BLOCK;
 	if (!ram->info.parent)
 		memset(info->parent, 0, sizeof(info->parent));
 }

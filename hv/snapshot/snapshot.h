@@ -42,7 +42,9 @@ struct snap_info {
 	uint64_t state_bytes;
 	/* of RAM, what this snapshot itself holds: all that is not zero, or what changed */
 	uint64_t ram_chunks, ram_bytes;
-	uint64_t stored_bytes; /* that these take in the store */
+	uint64_t stored_bytes; /* that these take in the store, shared with others or not */
+	/* of one just saved only, else 0: of them what other snapshots, or it, had there already */
+	uint64_t shared_bytes;
 	uint64_t state_object, ram_object;
 	/* of an open snapshot only, else 0: objects that RAM is read from, the most bytes that
 	 * snap_ram_next() can give of them, and what they all take in the store */

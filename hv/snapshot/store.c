@@ -7,6 +7,7 @@
 #include "hv/lib/crc32c.h"
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
+#include "hv/snapshot/content_index.h"
 #include "hv/snapshot/store_int.h"
 
 /* --- I/O ----------------------------------------------------------------------------- */
@@ -174,6 +175,7 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	(void)meta_wait(s, NULL);
+	content_index_free(s);
 	cache_free(s);
 	heap_free(s);
 }

@@ -226,6 +226,7 @@ int store_wait(struct store *s, struct store_req *r, struct errmsg *e);
 
 struct store_check_result {
 	uint64_t snapshots, objects, orphans, extents, data_blocks, meta_blocks, free_blocks;
+	uint64_t shared_blocks; /* more would be taken if nothing were shared */
 };
 /*
  * Walks everything: every node's CRC and order, every object's totals, every reference

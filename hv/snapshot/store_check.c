@@ -402,8 +402,10 @@ static int check_group(struct check *c, uint64_t group, struct errmsg *e)
 			return err_set(e, ERR_CORRUPT,
 			    "store: block %llu: %u references, the map says %u",
 			    (unsigned long long)first + i, want, have);
-		if (i >= fixed && want)
+		if (i >= fixed && want) {
 			c->res->data_blocks++;
+			c->res->shared_blocks += want - 1u;
+		}
 		c->res->free_blocks += want == 0;
 	}
 	return err;

@@ -72,8 +72,9 @@ struct store {
 	uint64_t pending_free; /* free now, but the last commit refers to them */
 	uint64_t txn_allocs;   /* metadata blocks taken since the last commit */
 	bool changed;
-	uint64_t data_goal, meta_goal; /* where to look for free blocks next */
-	struct list open_snaps;	       /* snapshot.c: snapshots being read */
+	uint64_t data_goal, meta_goal;	/* where to look for free blocks next */
+	struct list open_snaps;		/* snapshot.c: snapshots being read */
+	struct content_index *contents; /* content_index.c; NULL: not made */
 	/* orphans that wait for their last reader; who finds no room waits for the next opening */
 	uint64_t awaited[64];
 	unsigned nawaited;

@@ -103,6 +103,10 @@ def dirtying(m, meter, name="two"):
     start(m, name)
     order(m, name, "f", "filled")
     m.ok(f"snapshot save {name} base", 600)
+    again = m.ok(f"snapshot save {name} again --full", 600)
+    meter.put("save.bytes.again", again["bytes"] - again["shared_bytes"])
+    meter.put("save.insn_per_mib.again",
+              meter.instructions(again["busy_ns"]) * MIB / again["ram_bytes"])
     meter.put("save.bytes.idle", m.ok(f"snapshot save {name} idle", 600)["bytes"])
     order(m, name, "t", "touched")
     meter.put("save.bytes.light", m.ok(f"snapshot save {name} light", 600)["bytes"])

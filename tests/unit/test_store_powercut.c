@@ -274,6 +274,43 @@ static void test_powercut_chain(void **state)
 	end(&r, s);
 }
 
+/* Snapshots of the same content, and of half of it, that come and go: nothing is lent out early or
+ * given back late. */
+static void test_powercut_shared(void **state)
+{
+	struct replay r = {.seed = 79};
+	struct store *s = begin(&r);
+	struct store_check_result res;
+	struct errmsg e;
+	enum { SIZE = 200000 };
+
+	s = step(&r, s, SAVE, "a", 1, SIZE);
+	s = step(&r, s, SAVE, "b", 1, SIZE);
+	s = step(&r, s, ABORT, "x", 1, SIZE);
+	assert_int_equal(store_check(s, &res, NULL, NULL, &e), OK);
+	assert_true(res.shared_blocks > SIZE / STORE_BLOCK / 2);
+	s = step(&r, s, DELETE, "a", 0, 0);
+	s = step(&r, s, SAVE, "c", 1, SIZE / 2);
+	s = step(&r, s, REPLACE, "b", 2, SIZE); /* the blocks that it had go to c alone */
+	s = step(&r, s, REOPEN, NULL, 0, 0);
+	s = step(&r, s, SAVE, "a", 1, SIZE);
+	s = step(&r, s, REPLACE, "a", 1, SIZE); /* with its own */
+	assert_int_equal(store_check(s, &res, NULL, NULL, &e), OK);
+	assert_true(res.shared_blocks); /* the chunk that c has whole */
+	s = child(&r, s, "d", "a", 3, SIZE);
+	s = step(&r, s, FLATTEN, "d", 0, 0);
+	s = step(&r, s, SAVE, "e", 2, SIZE);
+	s = step(&r, s, DELETE, "b", 0, 0);
+	s = step(&r, s, DELETE, "a", 0, 0);
+	s = step(&r, s, DELETE, "c", 0, 0);
+	s = step(&r, s, DELETE, "d", 0, 0);
+	s = step(&r, s, DELETE, "e", 0, 0);
+	assert_int_equal(store_check(s, &res, NULL, NULL, &e), OK);
+	assert_int_equal(res.shared_blocks, 0);
+	assert_true(r.points > 2000);
+	end(&r, s);
+}
+
 static void test_powercut(void **state)
 {
 	struct replay r = {.seed = 77};
@@ -361,6 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_powercut),
 	    cmocka_unit_test(test_powercut_chain),
+	    cmocka_unit_test(test_powercut_shared),
 	    cmocka_unit_test(test_powercut_format),
 	};
 

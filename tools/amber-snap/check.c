@@ -70,12 +70,12 @@ int run_check(struct call *c)
 		printf(
 		    "{\"ok\":true,\"generation\":%llu,\"snapshots\":%llu,\"objects\":%llu,"
 		    "\"orphans\":%llu,\"extents\":%llu,\"data_blocks\":%llu,\"meta_blocks\":%llu,"
-		    "\"free_blocks\":%llu,\"blocks\":%llu,\"note\":",
+		    "\"shared_blocks\":%llu,\"free_blocks\":%llu,\"blocks\":%llu,\"note\":",
 		    (unsigned long long)st.generation, (unsigned long long)r.snapshots,
 		    (unsigned long long)r.objects, (unsigned long long)r.orphans,
 		    (unsigned long long)r.extents, (unsigned long long)r.data_blocks,
-		    (unsigned long long)r.meta_blocks, (unsigned long long)r.free_blocks,
-		    (unsigned long long)st.nblocks);
+		    (unsigned long long)r.meta_blocks, (unsigned long long)r.shared_blocks,
+		    (unsigned long long)r.free_blocks, (unsigned long long)st.nblocks);
 		print_json_string(stdout, st.note);
 		puts("}");
 		return OK;
@@ -85,10 +85,11 @@ int run_check(struct call *c)
 	printf("%llu snapshots, %llu extents, %llu interrupted operations\n",
 	    (unsigned long long)r.snapshots, (unsigned long long)r.extents,
 	    (unsigned long long)r.orphans);
-	printf("%llu MiB: %llu KiB data, %llu KiB records, %llu KiB free\n",
+	printf("%llu MiB: %llu KiB data, %llu KiB records, %llu KiB free, %llu KiB spared by "
+	       "sharing\n",
 	    (unsigned long long)(st.nblocks * STORE_BLOCK / MIB),
 	    (unsigned long long)r.data_blocks * 4, (unsigned long long)r.meta_blocks * 4,
-	    (unsigned long long)r.free_blocks * 4);
+	    (unsigned long long)r.free_blocks * 4, (unsigned long long)r.shared_blocks * 4);
 	if (st.note[0])
 		printf("note: %s\n", st.note);
 	return OK;

@@ -342,7 +342,7 @@ static void gather_name(void *ctx, const struct snap_info *info, const struct er
 
 void fake_use_all(struct mem_disk *d)
 {
-	static uint8_t ram[60 << 10];
+	static uint8_t ram[60 << 10], known[60 << 10];
 	static struct digest list;
 	struct store_check_result res;
 	uint8_t guid[16] = {9};
@@ -365,11 +365,14 @@ void fake_use_all(struct mem_disk *d)
 	(void)!fake_save(s, "third", 3, ram, 40000, 0, true, &e);
 	(void)!fake_save_child(s, "fourth", "child", 5, ram, 60 << 10, true, &e);
 	(void)!fake_save(s, "first", 4, ram, 40000, 0, true, &e);
+	fake_ram_fill(known, sizeof(known), 12); /* fuzz_snapshot.c: the blocks are there */
+	(void)!fake_save(s, "fifth", 6, known, sizeof(known), 0, true, &e);
 	(void)!snap_flatten(s, "grandchild", NULL, NULL, &e);
 	(void)!snap_delete(s, "second", &e);
 	(void)!snap_flatten(s, "child", NULL, NULL, &e);
 	read_snapshot(s, "first");
 	read_snapshot(s, "fourth");
+	read_snapshot(s, "fifth");
 	read_snapshot(s, "grandchild");
 	(void)!snap_delete(s, "grandchild", &e);
 	(void)!store_commit(s, &e);
