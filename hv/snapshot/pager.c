@@ -14,6 +14,7 @@
 /* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
  * again with the next change. */
 enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
+#define NO_MEMORY_NS 10000000 /* until it is tried again */
 
 struct pager {
 	struct vm *vm;
@@ -22,6 +23,8 @@ struct pager {
 	struct thread *thread;
 	struct gmem_source source;
 	uint8_t *buf;	      /* STORE_CHUNK bytes */
+	gpa_t *set;	      /* the working set, as long as it is being fetched, else NULL */
+	unsigned nset, next;  /* of it */
 	gpa_t cursor;	      /* all below has been supplied or lost */
 	bool in_order;	      /* snap_ram_next() goes on where cursor is */
 	struct spinlock lock; /* protects what follows */
@@ -156,7 +159,80 @@ static void fetch_next(struct pager *p)
 	if (fetch(p, p->cursor) == OK)
 		p->cursor.a += GMEM_CHUNK;
 	else
-		thread_sleep(10000000);
+		thread_sleep(NO_MEMORY_NS);
+}
+
+/* --- the working set --------------------------------------------------------------------- */
+
+static bool is_ram(struct pager *p, gpa_t addr)
+{
+	struct gmem_range r[GMEM_MAX_RANGES];
+	unsigned n = gmem_ranges(p->vm, r);
+
+	for (unsigned i = 0; i < n; i++)
+		if (addr.a >= r[i].start && addr.a - r[i].start < r[i].size)
+			return true;
+	return false;
+}
+
+static int read_set(struct pager *p, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	int err = s ? OK : ERR_NOENT;
+
+	if (!err)
+		err = p->image ? ram_image_set(p->image, p->set, &p->nset, e)
+			       : snap_set(p->snap, p->set, &p->nset, e);
+	if (s)
+		engine_unlock();
+	for (unsigned i = 0; !err && i < p->nset; i++)
+		if (!is_ram(p, p->set[i]))
+			err = err_set(e, ERR_CORRUPT, "working set: 0x%llx is not RAM",
+			    (unsigned long long)p->set[i].a);
+	return err;
+}
+
+static void drop_set(struct pager *p)
+{
+	heap_free(p->set);
+	p->set = NULL;
+	p->nset = 0;
+}
+
+/* A list that cannot be is not used, and does no other harm. */
+static void load_set(struct pager *p)
+{
+	struct errmsg e;
+
+	p->set = heap_alloc(SNAP_SET_MAX * sizeof(*p->set));
+	if (p->set && read_set(p, &e)) {
+		log_warn("vm '%s': %s; ignored", p->vm->config.name, e.text);
+		drop_set(p);
+	}
+}
+
+/* The next piece of the working set; false if there is none left. */
+static bool step_set(struct pager *p)
+{
+	if (!p->set)
+		return false;
+	while (p->next < p->nset) {
+		gpa_t addr = p->set[p->next], missing = addr;
+
+		if (gmem_missing(p->vm, &missing) && missing.a == addr.a) {
+			if (fetch(p, addr) == OK)
+				p->next++;
+			else
+				thread_sleep(NO_MEMORY_NS);
+			return true;
+		}
+		p->next++;
+	}
+	if (p->nset)
+		log_info("vm '%s': its working set is there, %u KiB", p->vm->config.name,
+		    p->nset * (STORE_CHUNK / 1024));
+	drop_set(p);
+	return false;
 }
 
 /* False: nothing is missing any more, but what is lost. */
@@ -169,6 +245,8 @@ static bool step(struct pager *p)
 			gmem_starve(p->vm, addr);
 		return true;
 	}
+	if (step_set(p))
+		return true;
 	if (p->in_order) {
 		int err = next_in_order(p);
 
@@ -189,8 +267,10 @@ static void pager_main(void *arg)
 	struct pager *p = arg;
 	struct errmsg e;
 
+	load_set(p);
 	while (!stopped(p) && step(p))
 		thread_yield();
+	drop_set(p);
 	if (!stopped(p) && !gmem_lost(p->vm)) {
 		gmem_detach(p->vm);
 		log_info("vm '%s': all of its memory is there", p->vm->config.name);

@@ -112,6 +112,12 @@ int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *
 	return err;
 }
 
+int ram_image_set(struct ram_image *m, gpa_t *addr, unsigned *n, struct errmsg *e)
+{
+	*n = 0;
+	return m->snap ? snap_set(m->snap, addr, n, e) : OK;
+}
+
 void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users)
 {
 	*bytes = m->frames * STORE_CHUNK;
