@@ -22,12 +22,12 @@ struct pager {
 	struct ram_image *image; /* of a clone, else NULL */
 	struct thread *thread;
 	struct gmem_source source;
-	uint8_t *buf;	      /* STORE_CHUNK bytes */
-	gpa_t *set;	      /* the working set, as long as it is being fetched, else NULL */
-	unsigned nset, next;  /* of it */
-	gpa_t cursor;	      /* all below has been supplied or lost */
-	bool in_order;	      /* snap_ram_next() goes on where cursor is */
-	struct spinlock lock; /* protects what follows */
+	uint8_t *buf;		    /* STORE_CHUNK bytes */
+	gpa_t *set;		    /* the working set, as long as it is being fetched, else NULL */
+	unsigned nset, next, ahead; /* of it: pieces, those that are there, those asked for */
+	gpa_t cursor;		    /* all below has been supplied or lost */
+	bool in_order;		    /* snap_ram_next() goes on where cursor is */
+	struct spinlock lock;	    /* protects what follows */
 	gpa_t wanted[WANTED_MAX];
 	unsigned nwanted;
 	bool stop;
@@ -211,15 +211,41 @@ static void load_set(struct pager *p)
 	}
 }
 
+static bool is_missing(struct pager *p, gpa_t addr)
+{
+	gpa_t at = addr;
+
+	return gmem_missing(p->vm, &at) && at.a == addr.a;
+}
+
+/* Keeps the reads of the pieces behind the next one under way. */
+static void read_ahead(struct pager *p)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+
+	p->ahead = MAX(p->ahead, p->next);
+	for (; s && p->ahead < p->nset; p->ahead++) {
+		gpa_t addr = p->set[p->ahead];
+
+		if (is_missing(p, addr) &&
+		    !(p->image ? ram_image_ahead(p->image, addr) : snap_ram_ahead(p->snap, addr)))
+			break;
+	}
+	if (s)
+		engine_unlock();
+}
+
 /* The next piece of the working set; false if there is none left. */
 static bool step_set(struct pager *p)
 {
 	if (!p->set)
 		return false;
 	while (p->next < p->nset) {
-		gpa_t addr = p->set[p->next], missing = addr;
+		gpa_t addr = p->set[p->next];
 
-		if (gmem_missing(p->vm, &missing) && missing.a == addr.a) {
+		if (is_missing(p, addr)) {
+			read_ahead(p);
 			if (fetch(p, addr) == OK)
 				p->next++;
 			else

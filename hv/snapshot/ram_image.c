@@ -112,6 +112,13 @@ int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *
 	return err;
 }
 
+bool ram_image_ahead(struct ram_image *m, gpa_t addr)
+{
+	const uint64_t *p = entry(m, addr.a);
+
+	return !p || *p || !m->snap || snap_ram_ahead(m->snap, addr);
+}
+
 int ram_image_set(struct ram_image *m, gpa_t *addr, unsigned *n, struct errmsg *e)
 {
 	*n = 0;

@@ -22,6 +22,8 @@ void ram_image_unref(struct ram_image *m);
 int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *e) MUST_CHECK;
 /* snap_set(); none once all is read. */
 int ram_image_set(struct ram_image *m, gpa_t *addr, unsigned *n, struct errmsg *e) MUST_CHECK;
+/* snap_ram_ahead(); nothing to do for what is there. */
+bool ram_image_ahead(struct ram_image *m, gpa_t addr);
 /* Host memory that it takes; and by how many machines it is used. */
 void ram_image_stat(const struct ram_image *m, uint64_t *bytes, unsigned *users);
 

@@ -340,6 +340,11 @@ int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e)
 	return ram_error(sn, stream_read_chunk(&sn->ram, addr.a, buf, &present, e), e);
 }
 
+bool snap_ram_ahead(struct snap *sn, gpa_t addr)
+{
+	return stream_ahead(&sn->ram, addr.a);
+}
+
 /* A walk through all levels of a chain, one after the other. */
 struct verify {
 	struct stream_reader r; /* too large for a stack */

@@ -140,6 +140,8 @@ int snap_ram_next(
  * leaves nothing open. Does not disturb snap_ram_next().
  */
 int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST_CHECK;
+/* Begins to read them for a snap_ram_read() to come; false: not now, enough is under way. */
+bool snap_ram_ahead(struct snap *sn, gpa_t addr);
 /*
  * What RAM takes in the store when it stands alone, at most, and in how many pieces
  * (store_can_hold_pieces()), as after snap_copy(). Walks the index.

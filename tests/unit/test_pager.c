@@ -125,6 +125,22 @@ static void restore(bool clone)
 	load_set(pager);
 }
 
+static void finish(bool clone)
+{
+	if (!clone) {
+		snap_close(pager->snap);
+		engine_release();
+	}
+	gmem_destroy(vm);
+	npt_destroy(&vm->npt);
+	fake_vm_free(vm);
+	assert_int_equal(holders, 0);
+	assert_false(locked);
+	assert_int_equal(disk.in_flight, 0);
+	store_close(store);
+	mem_disk_free(&disk);
+}
+
 static void end(bool clone)
 {
 	uint8_t b;
@@ -139,17 +155,7 @@ static void end(bool clone)
 		assert_int_equal(gmem_read(vm, gpa(c * GMEM_CHUNK + 9), &b, 1), OK);
 		assert_int_equal(b, content(c));
 	}
-	if (!clone) {
-		snap_close(pager->snap);
-		engine_release();
-	}
-	gmem_destroy(vm);
-	npt_destroy(&vm->npt);
-	fake_vm_free(vm);
-	assert_int_equal(holders, 0);
-	assert_false(locked);
-	store_close(store);
-	mem_disk_free(&disk);
+	finish(clone);
 }
 
 /* One step, in which just this chunk comes; -1: none does. */
@@ -195,6 +201,56 @@ static void test_order(void **state)
 		expect(
 		    clone ? ((const int[]){0, 1, 3, 4, 7})[i] : ((const int[]){0, 1, -1, 3, 4})[i]);
 	end(clone);
+}
+
+/* The disk has several requests at once, and each piece is read once. */
+static void test_reads_ahead(void **state)
+{
+	gpa_t set[20];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(set); i++)
+		set[i] = at(i * 7 % 20);
+	save(set, ARRAY_LEN(set));
+	restore(false);
+	disk.max_in_flight = 0;
+	expect(0);
+	assert_int_equal(disk.max_in_flight, STORE_IO_DEPTH);
+	disk.reads = 0;
+	for (unsigned i = 1; i < ARRAY_LEN(set); i++) {
+		if (i == 7) { /* one that is on its way already */
+			want(pager, set[12]);
+			expect((int)(set[12].a / GMEM_CHUNK));
+		}
+		if (i != 12)
+			expect((int)(set[i].a / GMEM_CHUNK));
+	}
+	assert_int_equal(disk.reads, ARRAY_LEN(set) - 1);
+	end(false);
+}
+
+/* A disk that fails: the piece is lost, and is not asked for again and again. */
+static void test_failing_disk(void **state)
+{
+	const gpa_t set[] = {at(20), at(21), at(22)};
+	uint8_t b;
+
+	(void)state;
+	save(set, ARRAY_LEN(set));
+	restore(false);
+	disk.fail_after = 1;
+	expect(20);
+	expect(21); /* lost counts as not missing */
+	expect(22);
+	disk.fail_after = -1;
+	assert_true(gmem_lost(vm));
+	assert_int_equal(gmem_read(vm, at(21), &b, 1), ERR_RETRY);
+	assert_int_equal(fake_of(vm)->fails, 1);
+	assert_int_equal(gmem_read(vm, at(20), &b, 1), OK);
+	assert_int_equal(b, content(20));
+	while (step(pager))
+		;
+	finish(false);
 }
 
 static void test_without_set(void **state)
@@ -268,13 +324,7 @@ static void test_reset(void **state)
 	assert_null(pager->set);
 	while (step(pager))
 		;
-	snap_close(pager->snap);
-	engine_release();
-	gmem_destroy(vm);
-	npt_destroy(&vm->npt);
-	fake_vm_free(vm);
-	store_close(store);
-	mem_disk_free(&disk);
+	finish(false);
 }
 
 int main(void)
@@ -282,6 +332,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test_prestate(test_order, (void *)(uintptr_t)&format),
+	    cmocka_unit_test(test_reads_ahead),
+	    cmocka_unit_test(test_failing_disk),
 	    cmocka_unit_test(test_without_set),
 	    cmocka_unit_test(test_not_ram),
 	    cmocka_unit_test(test_unreadable),
