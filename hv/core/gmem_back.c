@@ -207,6 +207,8 @@ void gmem_reset(struct vm *vm)
 	forget_pending(m);
 	free_frames(m);
 	m->tracking = m->has_base = false;
+	heap_free(m->recent);
+	m->recent = NULL;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
 	gmem_flush(vm);

@@ -45,6 +45,7 @@ struct gmem {
 			  gmem_watch() */
 	struct gmem_epoch epoch;
 	struct gmem_save *save;
+	uint64_t *recent; /* by chunk: was used around the last save; NULL: nothing is known */
 	struct gmem_mark *mark; /* gmem_mark.c */
 	/* the source */
 	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
@@ -144,10 +145,12 @@ void gmem_track_destroy(struct gmem *m);
  * far as hardware tells; at once, or it was flushed after that call. No lock held.
  */
 void gmem_take_used(struct vm *vm, uint64_t *chunks);
-/* Those of first, then those of second that are not in it: addresses, at most max; how many. Lock
- * held. */
+/*
+ * Those of now, then those of before, then those that this told last time; each once, at most max;
+ * how many. Takes now over. Lock held.
+ */
 unsigned gmem_list_used(
-    const struct gmem *m, const uint64_t *first, const uint64_t *second, gpa_t *out, unsigned max);
+    struct gmem *m, uint64_t *now, const uint64_t *before, gpa_t *out, unsigned max);
 
 /* gmem_mark.c; all with the lock held, and harmless without a mark */
 /* A backed chunk is about to be opened: keeps its content. OK or ERR_NOMEM. */

@@ -360,7 +360,6 @@ unsigned gmem_save_used(struct vm *vm, gpa_t *out, unsigned max)
 	add_epoch(m, s->used, &s->epoch);
 	n = gmem_list_used(m, now, s->used, out, max);
 	mutex_unlock(&m->lock);
-	heap_free(now);
 	return n;
 }
 
@@ -423,5 +422,7 @@ void gmem_track_destroy(struct gmem *m)
 {
 	save_free(m->save);
 	m->save = NULL;
+	heap_free(m->recent);
+	m->recent = NULL;
 	gmem_mark_free(m);
 }

@@ -47,9 +47,10 @@ void gmem_save_arm(struct vm *vm, bool still);
 int gmem_save_next(struct vm *vm, struct gmem_piece *p) MUST_CHECK;
 /*
  * The working set: pieces that the machine has used since gmem_save_begin() first, then those that
- * it had used between the save before, or its restore, and then; each in ascending order, none
- * twice, at most max. Returns how many; none if that would be most of what there is, which says
- * nothing. A hint. To be asked once, when the last piece has been handed out.
+ * it had used between the save before, or its restore, and then, at last those that were told in
+ * that save; each in ascending order, none twice, at most max. What would be most of all that there
+ * is says nothing and is left out. Returns how many. A hint. To be asked once, when the last piece
+ * has been handed out.
  */
 unsigned gmem_save_used(struct vm *vm, gpa_t *out, unsigned max);
 /*

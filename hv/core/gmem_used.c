@@ -36,17 +36,6 @@ void gmem_take_used(struct vm *vm, uint64_t *chunks)
 	}
 }
 
-/* Without host memory there is nothing to fetch: the chunk is zeros, or is in a source still. */
-static unsigned list(const struct gmem *m, const uint64_t *chunks, const uint64_t *but, gpa_t *out,
-    unsigned n, unsigned max)
-{
-	for (uint64_t c = 0; n < max && (c = bitmap_next_set(chunks, m->nchunks, c)) < m->nchunks;
-	     c++)
-		if (m->frame[c].a && !(but && bitmap_test(but, c)))
-			out[n++] = gmem_chunk_addr(m, c);
-	return n;
-}
-
 /* Whether it is less than most of what the machine has. */
 static bool tells(const struct gmem *m, const uint64_t *chunks)
 {
@@ -60,13 +49,39 @@ static bool tells(const struct gmem *m, const uint64_t *chunks)
 	return used <= have / 2;
 }
 
-unsigned gmem_list_used(
-    const struct gmem *m, const uint64_t *first, const uint64_t *second, gpa_t *out, unsigned max)
-{
-	unsigned n;
+enum { SETS = 3 };
 
-	if (!tells(m, first))
+/* A chunk that no earlier set has. */
+static bool is_new(const uint64_t *const sets[SETS], unsigned set, uint64_t chunk)
+{
+	for (unsigned i = 0; i < set; i++)
+		if (sets[i] && bitmap_test(sets[i], chunk))
+			return false;
+	return true;
+}
+
+unsigned gmem_list_used(
+    struct gmem *m, uint64_t *now, const uint64_t *before, gpa_t *out, unsigned max)
+{
+	const uint64_t *sets[SETS] = {now, tells(m, before) ? before : NULL, m->recent};
+	unsigned n = 0;
+
+	if (!tells(m, now)) {
+		heap_free(now);
 		return 0;
-	n = list(m, first, NULL, out, 0, max);
-	return tells(m, second) ? list(m, second, first, out, n, max) : n;
+	}
+	for (unsigned i = 0; i < SETS; i++)
+		for (uint64_t c = 0; sets[i] && n < max; c++) {
+			c = bitmap_next_set(sets[i], m->nchunks, c);
+			if (c >= m->nchunks)
+				break;
+			/* without host memory it is zeros, or is in a source still */
+			if (m->frame[c].a && is_new(sets, i, c))
+				out[n++] = gmem_chunk_addr(m, c);
+		}
+	for (uint64_t w = 0; sets[1] && w < BITMAP_WORDS(m->nchunks); w++)
+		now[w] |= before[w];
+	heap_free(m->recent);
+	m->recent = now;
+	return n;
 }
