@@ -145,6 +145,8 @@ void gmem_track_destroy(struct gmem *m);
  * far as hardware tells; at once, or it was flushed after that call. No lock held.
  */
 void gmem_take_used(struct vm *vm, uint64_t *chunks);
+/* Whether it is less than most of what the machine has. Lock held. */
+bool gmem_used_tells(const struct gmem *m, const uint64_t *chunks);
 /*
  * Those of now, then those of before, then those that this told last time; each once, at most max;
  * how many. Takes now over. Lock held.

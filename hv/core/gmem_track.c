@@ -203,7 +203,7 @@ int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
 	gmem_take_used(vm, s->used);
 	gmem_flush(vm); /* so that what is used from now on is seen */
 	mutex_lock(&m->lock);
-	s->choosy = bitmap_count(s->used, m->nchunks) <= m->backed / 2;
+	s->choosy = gmem_used_tells(m, s->used);
 	m->save = s;
 	mutex_unlock(&m->lock);
 	return OK;

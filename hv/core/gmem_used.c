@@ -36,17 +36,11 @@ void gmem_take_used(struct vm *vm, uint64_t *chunks)
 	}
 }
 
-/* Whether it is less than most of what the machine has. */
-static bool tells(const struct gmem *m, const uint64_t *chunks)
+bool gmem_used_tells(const struct gmem *m, const uint64_t *chunks)
 {
-	uint64_t have = 0, used = 0;
+	uint64_t have = m->backed + (m->shared ? bitmap_count(m->shared, m->nchunks) : 0);
 
-	for (uint64_t c = 0; c < m->nchunks; c++)
-		if (m->frame[c].a) {
-			have++;
-			used += bitmap_test(chunks, c);
-		}
-	return used <= have / 2;
+	return bitmap_count(chunks, m->nchunks) <= have / 2;
 }
 
 enum { SETS = 3 };
@@ -63,10 +57,10 @@ static bool is_new(const uint64_t *const sets[SETS], unsigned set, uint64_t chun
 unsigned gmem_list_used(
     struct gmem *m, uint64_t *now, const uint64_t *before, gpa_t *out, unsigned max)
 {
-	const uint64_t *sets[SETS] = {now, tells(m, before) ? before : NULL, m->recent};
+	const uint64_t *sets[SETS] = {now, gmem_used_tells(m, before) ? before : NULL, m->recent};
 	unsigned n = 0;
 
-	if (!tells(m, now)) {
+	if (!gmem_used_tells(m, now)) {
 		heap_free(now);
 		return 0;
 	}
