@@ -201,12 +201,16 @@ int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
 		    slots * (unsigned)(GMEM_CHUNK / KIB));
 	}
 	gmem_take_used(vm, s->used);
-	gmem_flush(vm); /* so that what is used from now on is seen */
 	mutex_lock(&m->lock);
 	s->choosy = gmem_used_tells(m, s->used);
 	m->save = s;
 	mutex_unlock(&m->lock);
 	return OK;
+}
+
+void gmem_save_observe(struct vm *vm)
+{
+	gmem_flush(vm);
 }
 
 bool gmem_watched(struct vm *vm)

@@ -31,6 +31,9 @@ struct gmem_piece {
  */
 enum { GMEM_SLOTS_MAX = 4096 };
 int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e) MUST_CHECK;
+/* After it has begun: what the machine uses is seen from now on, not only from its arming on, with
+ * which every CPU flushes in any case. For one that is to stand still then. */
+void gmem_save_observe(struct vm *vm);
 /* True if pages were watched since the last save that ended well, or since gmem_watch(). */
 bool gmem_watched(struct vm *vm);
 /*

@@ -14,7 +14,9 @@
 /* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
  * again with the next change. */
 enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
-#define NO_MEMORY_NS 10000000 /* until it is tried again */
+#define NO_MEMORY_NS  10000000	/* until it is tried again */
+#define START_NS      100000000 /* at most, before what nobody wants is fetched */
+#define START_STEP_NS 1000000
 
 struct pager {
 	struct vm *vm;
@@ -28,6 +30,7 @@ struct pager {
 	gpa_t cursor;		    /* all below has been supplied or lost */
 	bool in_order;		    /* snap_ram_next() goes on where cursor is */
 	struct spinlock lock;	    /* protects what follows */
+	struct waitq waitq;	    /* for something wanted */
 	gpa_t wanted[WANTED_MAX];
 	unsigned nwanted;
 	bool stop;
@@ -43,6 +46,7 @@ static void want(void *ctx, gpa_t addr)
 		known |= p->wanted[i].a == addr.a;
 	if (!known)
 		p->wanted[p->nwanted++] = addr;
+	waitq_wake_all(&p->waitq);
 	spin_unlock(&p->lock, flags);
 }
 
@@ -261,17 +265,21 @@ static bool step_set(struct pager *p)
 	return false;
 }
 
-/* False: nothing is missing any more, but what is lost. */
-static bool step(struct pager *p)
+static bool serve(struct pager *p)
 {
 	gpa_t addr;
 
-	if (take_wanted(p, &addr)) {
-		if (fetch(p, addr) == ERR_NOMEM)
-			gmem_starve(p->vm, addr);
-		return true;
-	}
-	if (step_set(p))
+	if (!take_wanted(p, &addr))
+		return false;
+	if (fetch(p, addr) == ERR_NOMEM)
+		gmem_starve(p->vm, addr);
+	return true;
+}
+
+/* False: nothing is missing any more, but what is lost. */
+static bool step(struct pager *p)
+{
+	if (serve(p) || step_set(p))
 		return true;
 	if (p->in_order) {
 		int err = next_in_order(p);
@@ -287,12 +295,36 @@ static bool step(struct pager *p)
 	return true;
 }
 
+/* Until something is wanted, or for a moment. */
+static void wait_for_want(struct pager *p)
+{
+	uint64_t deadline = time_now() + START_STEP_NS, flags = spin_lock(&p->lock);
+	bool late = false;
+
+	while (!p->nwanted && !late)
+		flags = waitq_wait_until(&p->waitq, &p->lock, flags, deadline, &late);
+	spin_unlock(&p->lock, flags);
+}
+
+/* What nobody asks for does not take the CPU from the machine on its way to its first instruction.
+ */
+static void let_it_start(struct pager *p)
+{
+	uint64_t end = time_now() + START_NS;
+
+	while (!stopped(p) && time_now() < end &&
+	       !__atomic_load_n(&p->vm->resumed_at, __ATOMIC_ACQUIRE))
+		if (!serve(p))
+			wait_for_want(p);
+}
+
 /* A clone's image is given back when the machine is gone: it runs on the image's frames. */
 static void pager_main(void *arg)
 {
 	struct pager *p = arg;
 	struct errmsg e;
 
+	let_it_start(p);
 	load_set(p);
 	while (!stopped(p) && step(p))
 		thread_yield();
@@ -343,6 +375,7 @@ static int begin(struct pager *p, struct vm *vm, struct errmsg *e)
 	p->vm = vm;
 	p->source = (struct gmem_source){want, release, p};
 	spinlock_init(&p->lock, RANK_VCPU);
+	waitq_init(&p->waitq);
 	gmem_watch(vm);
 	if (gmem_attach(vm, &p->source, e))
 		return ERR_NOMEM;

@@ -466,8 +466,10 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		return err;
 	}
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
-	if (running && sv->still)
+	if (running && sv->still) {
+		gmem_save_observe(vm);
 		thread_sleep(OBSERVE_NS);
+	}
 	/* for the progress bar, before the pause: it takes the longer the more memory there is */
 	sv->total = sv->full ? vm->config.memory : gmem_save_size(vm);
 	sv->paused_at = time_now();

@@ -605,6 +605,25 @@ static void notes_what_is_used(void **state)
 	free_vm();
 }
 
+/* Who is to stand still is watched before: what its CPUs know by heart then counts too. */
+static void notes_what_is_used_before_it_stands(void **state)
+{
+	struct gmem_piece p;
+
+	begin_with_all(*state);
+	gmem_save_end(vm, true);
+	(void)guest_reach(40 * GMEM_CHUNK, false);
+	assert_int_equal(gmem_save_begin(vm, false, 4, NULL), OK);
+	gmem_save_observe(vm);
+	(void)guest_reach(40 * GMEM_CHUNK, false);
+	(void)guest_reach(12 * GMEM_CHUNK, false);
+	gmem_save_arm(vm, true);
+	assert_int_equal(gmem_save_next(vm, &p), ERR_NOENT);
+	expect_used((const uint64_t[]){12, 40}, 2, CHUNKS);
+	gmem_save_end(vm, true);
+	free_vm();
+}
+
 /* Without memory for the list there is none, and the save is none the worse. */
 static void notes_nothing_without_memory(void **state)
 {
@@ -876,6 +895,7 @@ int main(void)
 	    FOR_FORMAT(saves_only_what_changed, 1),
 	    FOR_FORMAT(notes_what_is_used, 0),
 	    FOR_FORMAT(notes_what_is_used, 1),
+	    FOR_FORMAT(notes_what_is_used_before_it_stands, 0),
 	    FOR_FORMAT(notes_nothing_without_memory, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 1),
