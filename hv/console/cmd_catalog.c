@@ -98,6 +98,21 @@ static void info_chain(struct console_call *c, const struct snap_tree *t,
 		    size_text(total, size, sizeof(size)));
 }
 
+static void info_set(struct console_call *c, struct snap *sn)
+{
+	struct errmsg e;
+	char size[32];
+	unsigned n;
+	int err = snap_set(sn, NULL, &n, &e);
+
+	if (err)
+		call_print(c, "  %s\n", e.text);
+	else if (n)
+		call_print(c, "  a working set of %s\n",
+		    size_text((uint64_t)n * STORE_CHUNK, size, sizeof(size)));
+	json_number(call_json(c), "working_set_bytes", (uint64_t)n * STORE_CHUNK);
+}
+
 static int info_disks(struct console_call *c, struct snap *sn, struct errmsg *e)
 {
 	struct json *j = call_json(c);
@@ -144,6 +159,7 @@ static int info(struct console_call *c, struct store *s, struct snap *sn, struct
 		json_number(call_json(c), "memory_bytes", i->memory);
 		json_number(call_json(c), "ram_bytes", i->ram_bytes);
 		info_chain(c, &t, x, i);
+		info_set(c, sn);
 		err = info_disks(c, sn, e);
 	}
 	snap_tree_free(&t);

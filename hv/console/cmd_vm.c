@@ -3,7 +3,7 @@
 #include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/table.h"
-#include "hv/core/gmem.h"
+#include "hv/core/gmem_track.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
 #include "hv/snapshot/engine.h"
@@ -264,12 +264,22 @@ static void stats_memory(struct console_call *c, struct vm *vm)
 {
 	char has[24], may[24];
 	uint64_t backed, promised;
+	struct gmem_paging p;
 
 	gmem_stat(vm, &backed, &promised);
 	call_print(c, "memory: %s of the host's in use, %s more promised\n",
 	    size_text(backed, has, sizeof(has)), size_text(promised, may, sizeof(may)));
 	json_number(call_json(c), "backed_bytes", backed);
 	json_number(call_json(c), "promised_bytes", promised);
+	gmem_paging(vm, &p);
+	if (p.waits || p.missing)
+		call_print(c,
+		    "from its snapshot: %s still to come; waited for %llu times, %llu us\n",
+		    size_text(p.missing, has, sizeof(has)), (unsigned long long)p.waits,
+		    (unsigned long long)(p.wait_ns / 1000));
+	json_number(call_json(c), "missing_bytes", p.missing);
+	json_number(call_json(c), "page_waits", p.waits);
+	json_number(call_json(c), "page_wait_ns", p.wait_ns);
 }
 
 static int stats_run(struct console_call *c)

@@ -207,6 +207,8 @@ void gmem_reset(struct vm *vm)
 	forget_pending(m);
 	free_frames(m);
 	m->tracking = m->has_base = false;
+	heap_free(m->recent);
+	m->recent = NULL;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
 	mutex_unlock(&m->lock);
 	gmem_flush(vm);
@@ -353,11 +355,21 @@ int gmem_fetch(struct vm *vm, uint64_t chunk)
 	}
 }
 
+/* The same for who waits for the source, and counts. */
+static void wait_for_source(struct gmem *m, uint64_t seen, bool first)
+{
+	uint64_t began = time_now();
+
+	wait_for_change(m, seen);
+	__atomic_fetch_add(&m->waits, first, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&m->wait_ns, time_now() - began, __ATOMIC_RELAXED);
+}
+
 int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write)
 {
 	struct gmem *m = vm->gmem;
 
-	for (;;) {
+	for (bool first = true;; first = false) {
 		uint64_t seen = changes_so_far(m);
 		int err;
 
@@ -368,7 +380,10 @@ int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write)
 		case OK:
 			return OK;
 		case ERR_BUSY:
-			wait_for_change(m, seen);
+			if (gmem_is_ready(m, chunk, false)) /* it lacks a slot of the save */
+				wait_for_change(m, seen);
+			else
+				wait_for_source(m, seen, first);
 			break;
 		case ERR_CORRUPT:
 			vm_fail(vm, DISP_ERROR, "RAM at 0x%llx: %s",
@@ -510,6 +525,19 @@ bool gmem_lost(struct vm *vm)
 	any = m->lost && bitmap_count(m->lost, m->nchunks) > 0;
 	mutex_unlock(&m->lock);
 	return any;
+}
+
+void gmem_paging(struct vm *vm, struct gmem_paging *out)
+{
+	struct gmem *m = vm->gmem;
+
+	mutex_lock(&m->lock);
+	*out = (struct gmem_paging){
+	    .waits = __atomic_load_n(&m->waits, __ATOMIC_RELAXED),
+	    .wait_ns = __atomic_load_n(&m->wait_ns, __ATOMIC_RELAXED),
+	    .missing = m->pending ? bitmap_count(m->pending, m->nchunks) << CHUNK_SHIFT : 0,
+	};
+	mutex_unlock(&m->lock);
 }
 
 void gmem_detach(struct vm *vm)

@@ -45,6 +45,7 @@ struct gmem {
 			  gmem_watch() */
 	struct gmem_epoch epoch;
 	struct gmem_save *save;
+	uint64_t *recent; /* by chunk: was used around the last save; NULL: nothing is known */
 	struct gmem_mark *mark; /* gmem_mark.c */
 	/* the source */
 	uint64_t *pending; /* by chunk: lies in the source; NULL: nothing does */
@@ -55,7 +56,8 @@ struct gmem {
 	/* who waits for a piece or a slot */
 	struct spinlock wait_lock;
 	struct waitq waitq;
-	uint64_t changes; /* protected by wait_lock */
+	uint64_t changes;	 /* protected by wait_lock */
+	uint64_t waits, wait_ns; /* for the source; atomic */
 };
 
 /* The chunk that addr lies in, or NO_CHUNK. */
@@ -137,6 +139,20 @@ int gmem_epoch_make(struct gmem_epoch *e, uint64_t nchunks) MUST_CHECK;
 void gmem_epoch_free(struct gmem_epoch *e);
 /* Frees what belongs to tracking, a mark too. */
 void gmem_track_destroy(struct gmem *m);
+
+/*
+ * gmem_used.c: sets the bits of chunks that the vCPUs have reached since this was last called, as
+ * far as hardware tells; at once, or it was flushed after that call. No lock held.
+ */
+void gmem_take_used(struct vm *vm, uint64_t *chunks);
+/* Whether it is less than most of what the machine has. Lock held. */
+bool gmem_used_tells(const struct gmem *m, const uint64_t *chunks);
+/*
+ * Those of now, then those of before, then those that this told last time; each once, at most max;
+ * how many. Takes now over. Lock held.
+ */
+unsigned gmem_list_used(
+    struct gmem *m, uint64_t *now, const uint64_t *before, gpa_t *out, unsigned max);
 
 /* gmem_mark.c; all with the lock held, and harmless without a mark */
 /* A backed chunk is about to be opened: keeps its content. OK or ERR_NOMEM. */

@@ -17,6 +17,8 @@ struct gmem_save {
 	struct gmem_epoch
 	    epoch;	    /* before arming: the next one, empty; afterwards: the one that ended */
 	uint64_t *captured; /* by chunk: its content is safe, or handed out */
+	uint64_t *used;	    /* by chunk: was used before the save; they are handed out first */
+	bool choosy;	    /* the cursor passes over used chunks only: the others come later */
 	uint64_t cursor;    /* all chunks below are captured, or of no interest */
 	struct slot *slots;
 	unsigned nslots;
@@ -150,6 +152,7 @@ static void save_free(struct gmem_save *s)
 	heap_free(s->slots);
 	gmem_epoch_free(&s->epoch);
 	heap_free(s->captured);
+	heap_free(s->used);
 	heap_free(s);
 }
 
@@ -170,8 +173,9 @@ static int save_make(struct gmem_save *s, uint64_t nchunks)
 	list_init(&s->free);
 	list_init(&s->ready);
 	s->captured = heap_zalloc(BITMAP_WORDS(nchunks) * 8);
+	s->used = heap_zalloc(BITMAP_WORDS(nchunks) * 8);
 	s->slots = heap_zalloc(s->nslots * sizeof(*s->slots));
-	if (err || !s->captured || !s->slots || slot_make(&s->own))
+	if (err || !s->captured || !s->used || !s->slots || slot_make(&s->own))
 		return ERR_NOMEM;
 	for (unsigned i = 0; !err && i < s->nslots; i++) {
 		err = slot_make(&s->slots[i]);
@@ -196,10 +200,17 @@ int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e)
 		return err_set(e, ERR_NOMEM, "no memory for the copies that a save needs (%u KiB)",
 		    slots * (unsigned)(GMEM_CHUNK / KIB));
 	}
+	gmem_take_used(vm, s->used);
 	mutex_lock(&m->lock);
+	s->choosy = gmem_used_tells(m, s->used);
 	m->save = s;
 	mutex_unlock(&m->lock);
 	return OK;
+}
+
+void gmem_save_observe(struct vm *vm)
+{
+	gmem_flush(vm);
 }
 
 bool gmem_watched(struct vm *vm)
@@ -227,12 +238,14 @@ void gmem_save_arm(struct vm *vm, bool still)
 }
 
 /* The next chunk from the cursor on that the save has not seen, or NO_CHUNK. Lock held. */
-static uint64_t next_wanted(const struct gmem *m, struct gmem_save *s)
+static uint64_t next_from_cursor(const struct gmem *m, struct gmem_save *s)
 {
 	while (s->cursor < m->nchunks) {
 		uint64_t c = s->cursor;
 
-		if (!s->full)
+		if (s->choosy)
+			c = bitmap_next_set(s->used, m->nchunks, c);
+		else if (!s->full)
 			c = epoch_next(&s->epoch, m->nchunks, c);
 		if (c >= m->nchunks)
 			break;
@@ -243,6 +256,17 @@ static uint64_t next_wanted(const struct gmem *m, struct gmem_save *s)
 		s->cursor++;
 	}
 	return NO_CHUNK;
+}
+
+static uint64_t next_wanted(const struct gmem *m, struct gmem_save *s)
+{
+	uint64_t chunk = next_from_cursor(m, s);
+
+	if (chunk != NO_CHUNK || !s->choosy)
+		return chunk;
+	s->choosy = false;
+	s->cursor = 0;
+	return next_from_cursor(m, s);
 }
 
 static void hand_out(struct vm *vm, struct gmem_save *s, struct slot *slot, struct gmem_piece *p)
@@ -316,6 +340,33 @@ int gmem_save_next(struct vm *vm, struct gmem_piece *p)
 	}
 }
 
+/* All that an epoch has, too. */
+static void add_epoch(const struct gmem *m, uint64_t *chunks, const struct gmem_epoch *e)
+{
+	for (uint64_t c = 0; (c = epoch_next(e, m->nchunks, c)) < m->nchunks; c++)
+		bitmap_set(chunks, c);
+}
+
+unsigned gmem_save_used(struct vm *vm, gpa_t *out, unsigned max)
+{
+	struct gmem *m = vm->gmem;
+	uint64_t *now = heap_zalloc(BITMAP_WORDS(m->nchunks) * 8);
+	struct gmem_save *s;
+	unsigned n = 0;
+
+	if (!now)
+		return 0;
+	gmem_take_used(vm, now);
+	gmem_flush(vm);
+	mutex_lock(&m->lock);
+	s = m->save;
+	add_epoch(m, now, &m->epoch);
+	add_epoch(m, s->used, &s->epoch);
+	n = gmem_list_used(m, now, s->used, out, max);
+	mutex_unlock(&m->lock);
+	return n;
+}
+
 /* What the epoch that ended had changed counts as changed in this one. Lock held. */
 static void take_back(struct gmem *m, const struct gmem_epoch *ended)
 {
@@ -375,5 +426,7 @@ void gmem_track_destroy(struct gmem *m)
 {
 	save_free(m->save);
 	m->save = NULL;
+	heap_free(m->recent);
+	m->recent = NULL;
 	gmem_mark_free(m);
 }

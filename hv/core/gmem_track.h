@@ -31,6 +31,9 @@ struct gmem_piece {
  */
 enum { GMEM_SLOTS_MAX = 4096 };
 int gmem_save_begin(struct vm *vm, bool full, unsigned slots, struct errmsg *e) MUST_CHECK;
+/* After it has begun: what the machine uses is seen from now on, not only from its arming on, with
+ * which every CPU flushes in any case. For one that is to stand still then. */
+void gmem_save_observe(struct vm *vm);
 /* True if pages were watched since the last save that ended well, or since gmem_watch(). */
 bool gmem_watched(struct vm *vm);
 /*
@@ -39,11 +42,20 @@ bool gmem_watched(struct vm *vm);
  */
 void gmem_save_arm(struct vm *vm, bool still);
 /*
- * The next piece: copies that wait first, then the others in ascending order; pieces that have
- * never been touched are left out. ERR_NOENT after the last. ERR_CORRUPT or ERR_NOMEM if RAM that
- * is still in a source cannot be had; the machine is not stopped for that.
+ * The next piece: copies that wait first, then what was used since the save before, then the
+ * others, both in ascending order; pieces that have never been touched are left out. ERR_NOENT
+ * after the last. ERR_CORRUPT or ERR_NOMEM if RAM that is still in a source cannot be had; the
+ * machine is not stopped for that.
  */
 int gmem_save_next(struct vm *vm, struct gmem_piece *p) MUST_CHECK;
+/*
+ * The working set: pieces that the machine has used since gmem_save_begin() first, then those that
+ * it had used between the save before, or its restore, and then, at last those that were told in
+ * that save; each in ascending order, none twice, at most max. What would be most of all that there
+ * is says nothing and is left out. Returns how many. A hint. To be asked once, when the last piece
+ * has been handed out.
+ */
+unsigned gmem_save_used(struct vm *vm, gpa_t *out, unsigned max);
 /*
  * Ends it, at any point. ok: it is durable, and what the next save compares with. If not, what had
  * changed counts as changed still.
@@ -104,6 +116,12 @@ void gmem_starve(struct vm *vm, gpa_t addr);
 bool gmem_missing(struct vm *vm, gpa_t *addr);
 /* True if a piece was lost. */
 bool gmem_lost(struct vm *vm);
+/* How a machine fares that runs before all of its RAM is there. */
+struct gmem_paging {
+	uint64_t waits, wait_ns; /* accesses that waited for a piece, since the machine was made */
+	uint64_t missing;	 /* bytes that are in the source still */
+};
+void gmem_paging(struct vm *vm, struct gmem_paging *out);
 /* What was never supplied is zero from now on; want() is not called any more. */
 void gmem_detach(struct vm *vm);
 

@@ -14,6 +14,9 @@
 /* Pieces that are waited for: at most one by each vCPU and a few by devices; who finds no room asks
  * again with the next change. */
 enum { WANTED_MAX = 64, PAGER_WEIGHT = 256 };
+#define NO_MEMORY_NS  10000000	/* until it is tried again */
+#define START_NS      100000000 /* at most, before what nobody wants is fetched */
+#define START_STEP_NS 1000000
 
 struct pager {
 	struct vm *vm;
@@ -21,10 +24,13 @@ struct pager {
 	struct ram_image *image; /* of a clone, else NULL */
 	struct thread *thread;
 	struct gmem_source source;
-	uint8_t *buf;	      /* STORE_CHUNK bytes */
-	gpa_t cursor;	      /* all below has been supplied or lost */
-	bool in_order;	      /* snap_ram_next() goes on where cursor is */
-	struct spinlock lock; /* protects what follows */
+	uint8_t *buf;		    /* STORE_CHUNK bytes */
+	gpa_t *set;		    /* the working set, as long as it is being fetched, else NULL */
+	unsigned nset, next, ahead; /* of it: pieces, those that are there, those asked for */
+	gpa_t cursor;		    /* all below has been supplied or lost */
+	bool in_order;		    /* snap_ram_next() goes on where cursor is */
+	struct spinlock lock;	    /* protects what follows */
+	struct waitq waitq;	    /* for something wanted */
 	gpa_t wanted[WANTED_MAX];
 	unsigned nwanted;
 	bool stop;
@@ -40,6 +46,7 @@ static void want(void *ctx, gpa_t addr)
 		known |= p->wanted[i].a == addr.a;
 	if (!known)
 		p->wanted[p->nwanted++] = addr;
+	waitq_wake_all(&p->waitq);
 	spin_unlock(&p->lock, flags);
 }
 
@@ -156,19 +163,124 @@ static void fetch_next(struct pager *p)
 	if (fetch(p, p->cursor) == OK)
 		p->cursor.a += GMEM_CHUNK;
 	else
-		thread_sleep(10000000);
+		thread_sleep(NO_MEMORY_NS);
+}
+
+/* --- the working set --------------------------------------------------------------------- */
+
+static bool is_ram(struct pager *p, gpa_t addr)
+{
+	struct gmem_range r[GMEM_MAX_RANGES];
+	unsigned n = gmem_ranges(p->vm, r);
+
+	for (unsigned i = 0; i < n; i++)
+		if (addr.a >= r[i].start && addr.a - r[i].start < r[i].size)
+			return true;
+	return false;
+}
+
+static int read_set(struct pager *p, struct errmsg *e)
+{
+	struct store *s = engine_lock(e);
+	int err = s ? OK : ERR_NOENT;
+
+	if (!err)
+		err = p->image ? ram_image_set(p->image, p->set, &p->nset, e)
+			       : snap_set(p->snap, p->set, &p->nset, e);
+	if (s)
+		engine_unlock();
+	for (unsigned i = 0; !err && i < p->nset; i++)
+		if (!is_ram(p, p->set[i]))
+			err = err_set(e, ERR_CORRUPT, "working set: 0x%llx is not RAM",
+			    (unsigned long long)p->set[i].a);
+	return err;
+}
+
+static void drop_set(struct pager *p)
+{
+	heap_free(p->set);
+	p->set = NULL;
+	p->nset = 0;
+}
+
+/* A list that cannot be is not used, and does no other harm. */
+static void load_set(struct pager *p)
+{
+	struct errmsg e;
+
+	p->set = heap_alloc(SNAP_SET_MAX * sizeof(*p->set));
+	if (p->set && read_set(p, &e)) {
+		log_warn("vm '%s': %s; ignored", p->vm->config.name, e.text);
+		drop_set(p);
+	}
+}
+
+static bool is_missing(struct pager *p, gpa_t addr)
+{
+	gpa_t at = addr;
+
+	return gmem_missing(p->vm, &at) && at.a == addr.a;
+}
+
+/* Keeps the reads of the pieces behind the next one under way. */
+static void read_ahead(struct pager *p)
+{
+	struct errmsg e;
+	struct store *s = engine_lock(&e);
+
+	p->ahead = MAX(p->ahead, p->next);
+	for (; s && p->ahead < p->nset; p->ahead++) {
+		gpa_t addr = p->set[p->ahead];
+
+		if (is_missing(p, addr) &&
+		    !(p->image ? ram_image_ahead(p->image, addr) : snap_ram_ahead(p->snap, addr)))
+			break;
+	}
+	if (s)
+		engine_unlock();
+}
+
+/* The next piece of the working set; false if there is none left. */
+static bool step_set(struct pager *p)
+{
+	if (!p->set)
+		return false;
+	while (p->next < p->nset) {
+		gpa_t addr = p->set[p->next];
+
+		if (is_missing(p, addr)) {
+			read_ahead(p);
+			if (fetch(p, addr) == OK)
+				p->next++;
+			else
+				thread_sleep(NO_MEMORY_NS);
+			return true;
+		}
+		p->next++;
+	}
+	if (p->nset)
+		log_info("vm '%s': its working set is there, %u KiB", p->vm->config.name,
+		    p->nset * (STORE_CHUNK / 1024));
+	drop_set(p);
+	return false;
+}
+
+static bool serve(struct pager *p)
+{
+	gpa_t addr;
+
+	if (!take_wanted(p, &addr))
+		return false;
+	if (fetch(p, addr) == ERR_NOMEM)
+		gmem_starve(p->vm, addr);
+	return true;
 }
 
 /* False: nothing is missing any more, but what is lost. */
 static bool step(struct pager *p)
 {
-	gpa_t addr;
-
-	if (take_wanted(p, &addr)) {
-		if (fetch(p, addr) == ERR_NOMEM)
-			gmem_starve(p->vm, addr);
+	if (serve(p) || step_set(p))
 		return true;
-	}
 	if (p->in_order) {
 		int err = next_in_order(p);
 
@@ -183,14 +295,40 @@ static bool step(struct pager *p)
 	return true;
 }
 
+/* Until something is wanted, or for a moment. */
+static void wait_for_want(struct pager *p)
+{
+	uint64_t deadline = time_now() + START_STEP_NS, flags = spin_lock(&p->lock);
+	bool late = false;
+
+	while (!p->nwanted && !late)
+		flags = waitq_wait_until(&p->waitq, &p->lock, flags, deadline, &late);
+	spin_unlock(&p->lock, flags);
+}
+
+/* What nobody asks for does not take the CPU from the machine on its way to its first instruction.
+ */
+static void let_it_start(struct pager *p)
+{
+	uint64_t end = time_now() + START_NS;
+
+	while (!stopped(p) && time_now() < end &&
+	       !__atomic_load_n(&p->vm->resumed_at, __ATOMIC_ACQUIRE))
+		if (!serve(p))
+			wait_for_want(p);
+}
+
 /* A clone's image is given back when the machine is gone: it runs on the image's frames. */
 static void pager_main(void *arg)
 {
 	struct pager *p = arg;
 	struct errmsg e;
 
+	let_it_start(p);
+	load_set(p);
 	while (!stopped(p) && step(p))
 		thread_yield();
+	drop_set(p);
 	if (!stopped(p) && !gmem_lost(p->vm)) {
 		gmem_detach(p->vm);
 		log_info("vm '%s': all of its memory is there", p->vm->config.name);
@@ -237,6 +375,7 @@ static int begin(struct pager *p, struct vm *vm, struct errmsg *e)
 	p->vm = vm;
 	p->source = (struct gmem_source){want, release, p};
 	spinlock_init(&p->lock, RANK_VCPU);
+	waitq_init(&p->waitq);
 	gmem_watch(vm);
 	if (gmem_attach(vm, &p->source, e))
 		return ERR_NOMEM;

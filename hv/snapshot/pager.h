@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Restoring on demand: a thread that brings a running machine's RAM in from its snapshot, what
- * somebody waits for first, the rest in ascending order behind its back.
+ * somebody waits for first, then the working set that the snapshot names, then the rest in
+ * ascending order behind its back.
  */
 #ifndef AMBER_SNAPSHOT_PAGER_H
 #define AMBER_SNAPSHOT_PAGER_H

@@ -151,3 +151,16 @@ int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *
 	*frame = hpa(*p == ZEROS ? 0 : *p);
 	return err;
 }
+
+bool ram_image_ahead(struct ram_image *m, gpa_t addr)
+{
+	const uint64_t *p = entry(m, addr.a);
+
+	return !p || *p || !m->snap || snap_ram_ahead(m->snap, addr);
+}
+
+int ram_image_set(struct ram_image *m, gpa_t *addr, unsigned *n, struct errmsg *e)
+{
+	*n = 0;
+	return m->snap ? snap_set(m->snap, addr, n, e) : OK;
+}

@@ -23,5 +23,9 @@ void ram_image_unref(struct ram_image *m);
  * what snap_ram_read() says.
  */
 int ram_image_get(struct ram_image *m, gpa_t addr, hpa_t *frame, struct errmsg *e) MUST_CHECK;
+/* snap_set(); none once all is read. */
+int ram_image_set(struct ram_image *m, gpa_t *addr, unsigned *n, struct errmsg *e) MUST_CHECK;
+/* snap_ram_ahead(); nothing to do for what is there. */
+bool ram_image_ahead(struct ram_image *m, gpa_t addr);
 
 #endif

@@ -110,8 +110,12 @@ void stream_close(struct stream_reader *r)
 	if (!r->store)
 		return;
 	drop_reads(r);
-	for (unsigned i = 0; i < STORE_IO_DEPTH; i++)
+	for (unsigned i = 0; i < STORE_IO_DEPTH; i++) {
+		if (r->ahead[i].in_flight)
+			(void)store_wait(r->store, &r->ahead[i].req, NULL);
+		heap_free(r->ahead[i].buf);
 		heap_free(r->slot[i].buf);
+	}
 	heap_free(r->level);
 	heap_free(r->hidden);
 	heap_free(r->merge);
@@ -378,6 +382,15 @@ static int level_error(struct stream_reader *r, unsigned level, int err, struct 
 		   : err;
 }
 
+/* The slot's extent, which is in one run, into its buffer. */
+static void submit(struct stream_reader *r, struct stream_read_slot *slot)
+{
+	slot->req = (struct store_req){
+	    .block = slot->x.runs[0].block, .buf = slot->buf, .nblocks = slot->x.runs[0].count};
+	slot->in_flight = true;
+	store_submit(r->store, &slot->req);
+}
+
 /* Keeps the reads of the following chunks under way. Errors of the index are kept for their turn.
  */
 static int prefetch(struct stream_reader *r, struct errmsg *e)
@@ -394,13 +407,8 @@ static int prefetch(struct stream_reader *r, struct errmsg *e)
 			return OK; /* met again when its turn comes */
 		if (err)
 			return err;
-		if (slot->x.nruns == 1) {
-			slot->req = (struct store_req){.block = slot->x.runs[0].block,
-			    .buf = slot->buf,
-			    .nblocks = slot->x.runs[0].count};
-			slot->in_flight = true;
-			store_submit(r->store, &slot->req);
-		}
+		if (slot->x.nruns == 1)
+			submit(r, slot);
 		r->count++;
 	}
 	return OK;
@@ -506,11 +514,73 @@ int stream_next(struct stream_reader *r, uint64_t *addr, void *buf, uint32_t *le
 	return take_slot(r, buf, e);
 }
 
+/* A slot without a request, with a buffer; NULL if there is none. */
+static struct stream_read_slot *ahead_slot(struct stream_reader *r)
+{
+	for (unsigned i = 0; i < STORE_IO_DEPTH; i++)
+		if (!r->ahead[i].in_flight) {
+			r->ahead[i].buf = need(r->ahead[i].buf, STORE_CHUNK, NULL);
+			return r->ahead[i].buf ? &r->ahead[i] : NULL;
+		}
+	return NULL;
+}
+
+static struct stream_read_slot *ahead_find(struct stream_reader *r, const struct store_extent *x)
+{
+	for (unsigned i = 0; x->nruns == 1 && i < STORE_IO_DEPTH; i++)
+		if (r->ahead[i].in_flight && r->ahead[i].x.runs[0].block == x->runs[0].block &&
+		    r->ahead[i].x.runs[0].count == x->runs[0].count)
+			return &r->ahead[i];
+	return NULL;
+}
+
+/*
+ * Of the newest level that has any, all extents are read in the end: none is hidden. What older
+ * ones show beside them is left to the reading.
+ */
+bool stream_ahead(struct stream_reader *r, uint64_t addr)
+{
+	uint64_t base = ALIGN_DOWN(addr, (uint64_t)STORE_CHUNK), at = base;
+	struct store_extent x;
+
+	for (unsigned i = 0; i < r->nlevels && at == base; i++)
+		while (store_extent_next(r->store, r->level[i].object, at, &x, NULL) == OK &&
+		       x.offset - base < STORE_CHUNK) {
+			struct stream_read_slot *slot;
+
+			at = x.offset + x.raw_len;
+			if (x.nruns != 1 || ahead_find(r, &x))
+				continue;
+			slot = ahead_slot(r);
+			if (!slot)
+				return false;
+			slot->x = x;
+			submit(r, slot);
+		}
+	return true;
+}
+
+/* The stored bytes of an extent, which may be on their way already. */
+static int read_stored(
+    struct stream_reader *r, const struct store_extent *x, const uint8_t **p, struct errmsg *e)
+{
+	struct stream_read_slot *slot = ahead_find(r, x);
+
+	if (slot) {
+		slot->in_flight = false;
+		*p = slot->buf;
+		return store_wait(r->store, &slot->req, e);
+	}
+	*p = r->spare;
+	return read_runs(r->store, x, r->spare, e);
+}
+
 /* One level's part of a chunk, under what is there already. */
 static int read_level(
     struct stream_reader *r, unsigned level, uint64_t base, uint8_t *buf, struct errmsg *e)
 {
 	struct stream_chunk *c = r->random;
+	const uint8_t *stored;
 	uint64_t at = base;
 	struct store_extent x;
 	int err;
@@ -523,9 +593,9 @@ static int read_level(
 		at = x.offset + x.raw_len;
 		if (bitmap_next_clear(c->map, to, from) == to)
 			continue;
-		err = read_runs(r->store, &x, r->spare, e);
+		err = read_stored(r, &x, &stored, e);
 		if (!err)
-			err = decode(&x, r->spare, all ? buf + from : c->buf, e);
+			err = decode(&x, stored, all ? buf + from : c->buf, e);
 		if (err)
 			return level_error(r, level, err, e);
 		if (all)

@@ -119,6 +119,8 @@ struct stream_reader {
 	struct stream_chunk *merge;  /* for stream_next(); if there are parents */
 	struct stream_chunk *random; /* for stream_read_chunk(); if there are parents */
 	uint8_t *spare;		     /* for stream_read_chunk() */
+	/* what stream_ahead() has asked for; those in flight, or read, and not used yet */
+	struct stream_read_slot ahead[STORE_IO_DEPTH];
 };
 
 /*
@@ -148,6 +150,12 @@ void stream_rewind(struct stream_reader *r);
  */
 int stream_read_chunk(
     struct stream_reader *r, uint64_t addr, void *buf, bool *present, struct errmsg *e) MUST_CHECK;
+/*
+ * Begins to read, from the newest level that has something of it, the chunk that addr lies in, for
+ * a stream_read_chunk() to come. False: not now, so much is under way already. Errors are left to
+ * that call.
+ */
+bool stream_ahead(struct stream_reader *r, uint64_t addr);
 /*
  * Instead of stream_next(), without reading content: the next extent that shows, chunk by chunk
  * in ascending order, in a chunk the newest level's first; *cut: newer ones hide some of it. Those

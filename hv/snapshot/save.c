@@ -19,6 +19,9 @@
 #include "hv/snapshot/overlay_blk.h"
 #include "hv/snapshot/vm_tree.h"
 
+/* How long a machine that is to stand still is watched first, to see what it uses. */
+#define OBSERVE_NS 100000000ULL
+
 /* A save under way. */
 struct save {
 	struct vm *vm;
@@ -305,6 +308,20 @@ static int write_ram(struct save *sv, struct errmsg *e)
 	    e, err, "some of its memory cannot be read from the snapshot that it comes from");
 }
 
+/* What it used around the save. Without memory for the list there is none. */
+static int write_set(struct save *sv, struct errmsg *e)
+{
+	gpa_t *addr = heap_alloc(SNAP_SET_MAX * sizeof(*addr));
+	unsigned n = addr ? gmem_save_used(sv->vm, addr, SNAP_SET_MAX) : 0;
+	struct store *s = engine_lock(e);
+	int err = s ? snap_writer_set(sv->writer, addr, n, e) : ERR_NOENT;
+
+	if (s)
+		engine_unlock();
+	heap_free(addr);
+	return err;
+}
+
 static int commit(struct save *sv, struct save_result *out, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
@@ -341,6 +358,8 @@ static int write_all(struct save *sv, struct save_result *out, struct errmsg *e)
 		err = write_tree(sv, e);
 	if (!err)
 		err = write_ram(sv, e);
+	if (!err)
+		err = write_set(sv, e);
 	if (!err)
 		err = commit(sv, out, e);
 	out->bytes = out->info.stored_bytes + out->info.state_bytes;
@@ -447,6 +466,10 @@ static int save_locked(struct save *sv, const char *name, struct save_result *ou
 		return err;
 	}
 	sv->still = !running || (sv->flags & SAVE_POWEROFF);
+	if (running && sv->still) {
+		gmem_save_observe(vm);
+		thread_sleep(OBSERVE_NS);
+	}
 	/* for the progress bar, before the pause: it takes the longer the more memory there is */
 	sv->total = sv->full ? vm->config.memory : gmem_save_size(vm);
 	sv->paused_at = time_now();

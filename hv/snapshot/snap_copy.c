@@ -81,6 +81,8 @@ static int copy_all(struct copy *c, bool replace, struct errmsg *e)
 		err = copy_object(c, &c->from->state, &c->state, e);
 	if (!err)
 		err = copy_disks(c, e);
+	if (!err)
+		err = working_set_copy(c->from, c->to, c->state.object, e);
 	c->before = raw_bytes(&c->from->state);
 	if (!err)
 		err = copy_object(c, &c->from->ram, &c->ram, e);

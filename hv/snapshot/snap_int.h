@@ -41,5 +41,9 @@ bool catalog_is_open(struct store *s, uint64_t state_object);
 /* One disk record of a state object; takes a link on the layer that it names. */
 int disk_record_add(struct store *s, uint64_t state_object, unsigned i, const struct snap_disk *d,
     struct errmsg *e);
+/* Records of the working set of a state object; of one that is not read, none. */
+int working_set_add(
+    struct store *s, uint64_t state_object, const gpa_t *addr, unsigned n, struct errmsg *e);
+int working_set_copy(struct snap *from, struct store *to, uint64_t state_object, struct errmsg *e);
 
 #endif

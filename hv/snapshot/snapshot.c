@@ -144,6 +144,13 @@ int snap_writer_disk(struct snap_writer *w, const struct snap_disk *d, struct er
 	return err ? err_prefix(e, err, "snapshot '%s': disk '%s'", w->info.name, d->name) : OK;
 }
 
+int snap_writer_set(struct snap_writer *w, const gpa_t *addr, unsigned n, struct errmsg *e)
+{
+	int err = working_set_add(w->store, w->state.object, addr, n, e);
+
+	return err ? err_prefix(e, err, "snapshot '%s': working set", w->info.name) : OK;
+}
+
 void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint64_t *stored_bytes)
 {
 	*ram_bytes = w->ram.info.raw;
@@ -332,6 +339,11 @@ int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e)
 	bool present;
 
 	return ram_error(sn, stream_read_chunk(&sn->ram, addr.a, buf, &present, e), e);
+}
+
+bool snap_ram_ahead(struct snap *sn, gpa_t addr)
+{
+	return stream_ahead(&sn->ram, addr.a);
 }
 
 /* A walk through all levels of a chain, one after the other. */

@@ -14,6 +14,7 @@
 enum {
 	SNAP_FORMAT = 1, /* version of the state tree's schema that is written now */
 	SNAP_DISKS_MAX = 32,
+	SNAP_SET_MAX = WS_PIECES_MAX, /* pieces of a working set */
 };
 
 struct snap_params {
@@ -84,6 +85,12 @@ int snap_writer_state(
 int snap_writer_ram(
     struct snap_writer *w, gpa_t addr, const void *data, uint64_t len, struct errmsg *e) MUST_CHECK;
 int snap_writer_disk(struct snap_writer *w, const struct snap_disk *d, struct errmsg *e) MUST_CHECK;
+/*
+ * The working set: n pieces of 64 KiB, aligned, that are likely to be wanted first by who goes on
+ * from the snapshot, the most useful first; at most SNAP_SET_MAX. Once, or never.
+ */
+int snap_writer_set(
+    struct snap_writer *w, const gpa_t *addr, unsigned n, struct errmsg *e) MUST_CHECK;
 /* What was written so far: bytes of RAM that were not zero, and what they take. */
 void snap_writer_progress(const struct snap_writer *w, uint64_t *ram_bytes, uint64_t *stored_bytes);
 /*
@@ -106,6 +113,13 @@ void snap_close(struct snap *sn); /* NULL is allowed */
 const struct snap_info *snap_info(const struct snap *sn);
 /* Disk i < ndisks. */
 int snap_disk(struct snap *sn, unsigned i, struct snap_disk *out, struct errmsg *e) MUST_CHECK;
+/*
+ * The working set as snap_writer_set() got it, into addr, which has room for SNAP_SET_MAX (or is
+ * NULL: only *n is wanted); *n is 0 if there is none. Addresses are aligned; whether the machine
+ * has RAM there, and whether one occurs twice, is not looked at. ERR_CORRUPT: it is not a list; the
+ * snapshot is none the worse for it.
+ */
+int snap_set(struct snap *sn, gpa_t *addr, unsigned *n, struct errmsg *e) MUST_CHECK;
 /* The state tree: checksums and sr_check_tree() passed. The caller frees it with heap_free(). */
 int snap_state(struct snap *sn, void **fdt, size_t *size, struct errmsg *e) MUST_CHECK;
 /*
@@ -128,6 +142,8 @@ int snap_ram_next(
  * leaves nothing open. Does not disturb snap_ram_next().
  */
 int snap_ram_read(struct snap *sn, gpa_t addr, void *buf, struct errmsg *e) MUST_CHECK;
+/* Begins to read them for a snap_ram_read() to come; false: not now, enough is under way. */
+bool snap_ram_ahead(struct snap *sn, gpa_t addr);
 /*
  * What RAM takes in the store when it stands alone, at most, and in how many pieces
  * (store_can_hold_pieces()), as after snap_copy(). Walks the index.

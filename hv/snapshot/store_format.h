@@ -132,6 +132,14 @@ enum store_record {
 	REC_EXTENT = 18,
 	REC_DISK_CHUNK = 19, /* in objects of KIND_DISK, which have no extents */
 	REC_OPTIONAL = 0x8000,
+	REC_WORKING_SET = 0x8000, /* in state objects, numbered from 0 */
+};
+
+/* Each entry: u64: address of a piece, a multiple of STORE_CHUNK, + how many from there on. */
+enum store_working_set {
+	WS_ENTRY_BYTES = 8,
+	WS_ENTRIES = 160,      /* in a record, at most */
+	WS_PIECES_MAX = 16384, /* in all of a snapshot's records */
 };
 
 enum store_extent_offset {

@@ -80,6 +80,31 @@ def test_live_save(ctx):
         m.poweroff()
 
 
+def test_working_set(ctx):
+    """What a machine used last is noted at the save, and fetched first by who goes on from it."""
+    with Machine(pages_image(ctx, pages=16), ctx.platform) as m:
+        m.prompt()
+        start(m)
+        m.ok("snapshot save pages first", 300)  # large leaves, all of it used: that may say nothing
+        m.ok("snapshot restore first --yes", 300)
+        quiet(m)
+        m.until(lambda: m.ok("vm stats pages")["missing_bytes"] == 0, 300, "RAM is missing")
+        check(m.ok("vm stats pages")["page_waits"] > 0, "no access has waited")
+        m.ok("snapshot save pages second", 300)
+        for name, options in (("live", ""), ("ice", "--poweroff")):
+            m.ok(f"snapshot save pages {name} {options}", 300)
+            noted = m.ok(f"snapshot info {name}")["working_set_bytes"]
+            check(65536 <= noted <= 32 << 20 and noted % 65536 == 0, f"{name}: {noted} bytes")
+        for how in ("snapshot restore live --yes", "vm clone ice twin"):
+            m.ok(how, 300)
+            name = "twin" if "twin" in how else "pages"
+            m.until(lambda name=name: f"vm '{name}': its working set is there" in m.cmd("log"), 120,
+                    f"{how}: no working set was fetched")
+            go_on(m, name)
+            quiet(m, name)
+        m.poweroff()
+
+
 @needs("drive bus")
 def test_live_high(ctx):
     """The same with memory on both sides of the hole below 4 GiB."""

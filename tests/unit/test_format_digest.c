@@ -18,14 +18,18 @@
 
 enum { BLOCKS = 2600, RAM = 40 * STORE_CHUNK };
 
-/* What the store says of itself, and the digest of all of its bytes. A row is never changed. */
+/*
+ * What the store says of itself, which records it has that may be ignored (a bit for each type from
+ * REC_OPTIONAL on), and the digest of all of its bytes. A row is never changed.
+ */
 static const struct golden {
 	uint32_t version, snap_format;
-	uint64_t compat, ro_compat, incompat;
+	uint64_t compat, ro_compat, incompat, optional;
 	uint64_t digest;
 } recorded[] = {
-    {1, 1, 0, 0, 0, 0xa76a9b2f99f7f615},
-    {1, 1, 0, 0, SBI_PARENTS, 0x28daa25fa9d74b96},
+    {1, 1, 0, 0, 0, 0, 0xa76a9b2f99f7f615},
+    {1, 1, 0, 0, SBI_PARENTS, 0, 0x28daa25fa9d74b96},
+    {1, 1, 0, 0, SBI_PARENTS, 1 << (REC_WORKING_SET - REC_OPTIONAL), 0x7ee4bbcf43fd41ee},
 };
 
 /* FNV-1a, 64 bits, by words. */
@@ -74,8 +78,9 @@ static void *state_tree(uint32_t mark, size_t *size)
 }
 
 static void save(struct store *s, const char *name, const char *parent, uint32_t mark,
-    const uint8_t *ram, bool frozen)
+    const uint8_t *ram, bool frozen, bool set)
 {
+	static const gpa_t used[] = {{7 * STORE_CHUNK}, {8 * STORE_CHUNK}, {3 * STORE_CHUNK}};
 	static const uint8_t machine[16] = "frozen machine..";
 	struct snap_params p = {.name = name,
 	    .vm = "golden vm",
@@ -97,18 +102,20 @@ static void save(struct store *s, const char *name, const char *parent, uint32_t
 		if (!parent || at / STORE_CHUNK % 3 == 0)
 			assert_int_equal(
 			    snap_writer_ram(w, gpa(at), ram + at, STORE_CHUNK, &e), OK);
+	if (set)
+		assert_int_equal(snap_writer_set(w, used, ARRAY_LEN(used), &e), OK);
 	assert_int_equal(snap_writer_commit(w, NULL, &e), OK);
 	heap_free(fdt);
 }
 
-static void compare(const struct mem_disk *d)
+static void compare(const struct mem_disk *d, uint64_t optional)
 {
 	const uint8_t *super = d->data + (get_le64(d->data + SB_GENERATION) <
 					     get_le64(d->data + STORE_BLOCK + SB_GENERATION)) *
 					     STORE_BLOCK;
 	struct golden have = {get_le32(super + SB_VERSION), SNAP_FORMAT,
 	    get_le64(super + SB_COMPAT), get_le64(super + SB_RO_COMPAT),
-	    get_le64(super + SB_INCOMPAT), digest(d->data, (size_t)BLOCKS * STORE_BLOCK)};
+	    get_le64(super + SB_INCOMPAT), optional, digest(d->data, (size_t)BLOCKS * STORE_BLOCK)};
 
 	for (unsigned i = 0; i < ARRAY_LEN(recorded); i++) {
 		const struct golden *g = &recorded[i];
@@ -116,27 +123,31 @@ static void compare(const struct mem_disk *d)
 		if (memcmp(g, &have, offsetof(struct golden, digest)) != 0)
 			continue;
 		if (g->digest != have.digest)
-			fail_msg("a store of version %u, state tree %u, features %llx %llx %llx "
-				 "has other bytes than were recorded: digest 0x%016llx.\n"
-				 "If that is a change of the format: raise the version or add a "
-				 "feature bit, keep the golden stores that are there, make a new "
-				 "one (tests/golden/make), record a row here, and write it down "
-				 "in docs/snapshot-format.md.\nIf it is not (another order of "
-				 "allocation, say), what older versions wrote is read all the "
-				 "same: then this row's digest may be replaced.",
+			fail_msg(
+			    "a store of version %u, state tree %u, features %llx %llx %llx, "
+			    "records %llx has other bytes than were recorded: digest 0x%016llx.\n"
+			    "If that is a change of the format: raise the version or add a "
+			    "feature bit, keep the golden stores that are there, make a new "
+			    "one (tests/golden/make), record a row here, and write it down "
+			    "in docs/snapshot-format.md.\nIf it is not (another order of "
+			    "allocation, say), what older versions wrote is read all the "
+			    "same: then this row's digest may be replaced.",
 			    have.version, have.snap_format, (unsigned long long)have.compat,
 			    (unsigned long long)have.ro_compat, (unsigned long long)have.incompat,
-			    (unsigned long long)have.digest);
+			    (unsigned long long)have.optional, (unsigned long long)have.digest);
 		return;
 	}
-	fail_msg("no row for version %u, state tree %u, features %llx %llx %llx: make a golden "
-		 "store (tests/golden/make) and record digest 0x%016llx",
+	fail_msg("no row for version %u, state tree %u, features %llx %llx %llx, records "
+		 "%llx: make a golden store (tests/golden/make) and record digest 0x%016llx",
 	    have.version, have.snap_format, (unsigned long long)have.compat,
 	    (unsigned long long)have.ro_compat, (unsigned long long)have.incompat,
-	    (unsigned long long)have.digest);
+	    (unsigned long long)have.optional, (unsigned long long)have.digest);
 }
 
-/* Full snapshots, an epoch, one frozen machine, one snapshot deleted; then one with a parent. */
+/*
+ * Full snapshots, an epoch, one frozen machine, one snapshot deleted; then one with a parent; then
+ * one with a working set.
+ */
 static void test_bytes(void **state)
 {
 	static uint8_t ram[RAM];
@@ -151,16 +162,18 @@ static void test_bytes(void **state)
 	assert_int_equal(store_open(&d.io, true, &s, &e), OK);
 	fill(ram, 1);
 	assert_int_equal(store_epoch_bump(s, guid, &epoch, &e), OK);
-	save(s, "first", NULL, 1, ram, false);
-	save(s, "gone", NULL, 2, ram, false);
-	save(s, "frozen", NULL, 3, ram, true);
+	save(s, "first", NULL, 1, ram, false, false);
+	save(s, "gone", NULL, 2, ram, false, false);
+	save(s, "frozen", NULL, 3, ram, true, false);
 	assert_int_equal(snap_delete(s, "gone", &e), OK);
-	compare(&d);
+	compare(&d, 0);
 	fill(ram, 2);
-	save(s, "child", "first", 4, ram, false);
-	save(s, "grandchild", "child", 5, ram, false);
+	save(s, "child", "first", 4, ram, false, false);
+	save(s, "grandchild", "child", 5, ram, false, false);
 	assert_int_equal(snap_flatten(s, "grandchild", NULL, NULL, &e), OK);
-	compare(&d);
+	compare(&d, 0);
+	save(s, "used", NULL, 6, ram, false, true);
+	compare(&d, 1 << (REC_WORKING_SET - REC_OPTIONAL));
 	store_close(s);
 	mem_disk_free(&d);
 }

@@ -16,6 +16,7 @@
 #include "hv/core/gmem_mark.c"
 #include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
+#include "hv/core/gmem_used.c"
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/vcpu_random.h"
 
@@ -72,6 +73,21 @@ static uint64_t *leaf_of(uint64_t g)
 	}
 }
 
+/* A walk leaves its mark in each entry that it goes through. */
+static void walk(uint64_t g)
+{
+	uint64_t *t = phys_to_virt(vm->npt.root);
+
+	for (unsigned shift = 39;; shift -= 9) {
+		uint64_t *e = &t[g >> shift & 511];
+
+		*e |= vm->npt.fmt->accessed;
+		if (shift == 12 || (*e & vm->npt.fmt->large))
+			return;
+		t = phys_to_virt(hpa(*e & 0x000ffffffffff000ULL));
+	}
+}
+
 /* As hardware reaches a page: from its TLB, or by walking; false: nested page fault. */
 static bool cpu_reaches(uint64_t g, bool write, uint8_t **p)
 {
@@ -83,6 +99,7 @@ static bool cpu_reaches(uint64_t g, bool write, uint8_t **p)
 	if (*known < (write ? TLB_WRITE : TLB_READ)) {
 		if (!npt_lookup(&vm->npt, gpa(g), &h, &perm, &size) || (write && !(perm & NPT_W)))
 			return false;
+		walk(g);
 		*known = perm & NPT_W ? TLB_WRITE : TLB_READ;
 	}
 	if (write && *known != TLB_DIRTY) {
@@ -239,9 +256,27 @@ static void arm(void)
 	armed = true;
 }
 
+/* A list of the working set: no piece twice, and each of them has host memory. */
+static void check_used(void)
+{
+	static gpa_t out[CHUNKS];
+	bool there[CHUNKS] = {false};
+	unsigned n = gmem_save_used(vm, out, CHUNKS);
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t left;
+
+		assert_int_equal(out[i].a % GMEM_CHUNK, 0);
+		assert_non_null(gmem_peek(vm, out[i], &left));
+		assert_false(there[out[i].a / GMEM_CHUNK]);
+		there[out[i].a / GMEM_CHUNK] = true;
+	}
+}
+
 static void end(bool ok)
 {
 	if (ok) {
+		check_used();
 		memcpy(base, next_base, RAM);
 		has_base = true;
 		for (uint64_t p = 0; p < PAGES; p++)
@@ -487,6 +522,122 @@ static void saves_only_what_changed(void **state)
 	free_vm();
 }
 
+/* A full save of a machine that has all of its pieces, each in a table of small leaves. */
+static void begin_with_all(const struct npt_format *f)
+{
+	new_vm(f);
+	gmem_watch(vm);
+	for (uint64_t c = 0; c < CHUNKS; c++)
+		guest_write(c * GMEM_CHUNK, (uint8_t)c);
+	assert_int_equal(gmem_save_begin(vm, true, 4, NULL), OK);
+	gmem_save_arm(vm, false);
+	for (struct gmem_piece p; gmem_save_next(vm, &p) == OK;)
+		;
+}
+
+static void expect_used(const uint64_t *chunks, unsigned n, unsigned max)
+{
+	static gpa_t out[CHUNKS];
+
+	assert_int_equal(gmem_save_used(vm, out, max), n);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(out[i].a, chunks[i] * GMEM_CHUNK);
+}
+
+/* What was used meanwhile, then what had been used before: by reading where hardware tells. */
+static void notes_what_is_used(void **state)
+{
+	const struct npt_format *f = *state;
+	bool tells = f->accessed != 0;
+	struct gmem_piece p;
+	uint8_t b;
+
+	begin_with_all(f);
+	expect_used(NULL, 0, CHUNKS); /* all of it before, nothing since */
+	gmem_save_end(vm, true);
+
+	(void)guest_reach(70 * GMEM_CHUNK + 5, false);
+	guest_write(9 * GMEM_CHUNK, 1);
+	assert_int_equal(gmem_read(vm, gpa(11 * GMEM_CHUNK), &b, 1), OK); /* not the guest */
+	assert_int_equal(gmem_save_begin(vm, true, 4, NULL), OK);
+	gmem_save_arm(vm, false);
+	(void)guest_reach(40 * GMEM_CHUNK, false); /* translations from before were flushed */
+	(void)guest_reach(70 * GMEM_CHUNK + 5, false);
+	assert_int_equal(gmem_write(vm, gpa(30 * GMEM_CHUNK), "x", 1), OK);
+	/* the copy first, then what was used before */
+	assert_int_equal(gmem_save_next(vm, &p), OK);
+	assert_int_equal(p.addr.a, 30 * GMEM_CHUNK);
+	for (unsigned i = 0; tells && i < 2; i++) {
+		assert_int_equal(gmem_save_next(vm, &p), OK);
+		assert_int_equal(p.addr.a, (i ? 70 : 9) * GMEM_CHUNK);
+	}
+	assert_int_equal(gmem_save_next(vm, &p), OK);
+	assert_int_equal(p.addr.a, 0);
+	for (unsigned i = tells ? 4 : 2; i < CHUNKS; i++)
+		assert_int_equal(gmem_save_next(vm, &p), OK);
+	assert_int_equal(gmem_save_next(vm, &p), ERR_NOENT);
+	if (tells)
+		expect_used((const uint64_t[]){30, 40, 70, 9}, 4, CHUNKS);
+	else
+		expect_used((const uint64_t[]){30, 9}, 2, CHUNKS);
+	gmem_save_end(vm, true);
+
+	/* nothing is used by who stands still: what was told last follows, once */
+	assert_int_equal(gmem_save_begin(vm, false, 4, NULL), OK);
+	gmem_save_arm(vm, true);
+	while (gmem_save_next(vm, &p) == OK)
+		;
+	if (tells)
+		expect_used((const uint64_t[]){30, 9, 40, 70}, 4, CHUNKS);
+	else
+		expect_used((const uint64_t[]){30, 9}, 2, CHUNKS);
+	gmem_save_end(vm, true);
+	for (uint64_t c = 0; c < CHUNKS; c++) /* most of it: that says nothing */
+		guest_write(c * GMEM_CHUNK, 3);
+	assert_int_equal(gmem_save_begin(vm, false, 4, NULL), OK);
+	gmem_save_arm(vm, false);
+	guest_write(50 * GMEM_CHUNK, 4);
+	while (gmem_save_next(vm, &p) == OK)
+		;
+	expect_used((const uint64_t[]){50, 30}, 2, CHUNKS);
+	expect_used((const uint64_t[]){50}, 1, 1); /* no more than there is room for */
+	gmem_save_end(vm, true);
+	free_vm();
+}
+
+/* Who is to stand still is watched before: what its CPUs know by heart then counts too. */
+static void notes_what_is_used_before_it_stands(void **state)
+{
+	struct gmem_piece p;
+
+	begin_with_all(*state);
+	gmem_save_end(vm, true);
+	(void)guest_reach(40 * GMEM_CHUNK, false);
+	assert_int_equal(gmem_save_begin(vm, false, 4, NULL), OK);
+	gmem_save_observe(vm);
+	(void)guest_reach(40 * GMEM_CHUNK, false);
+	(void)guest_reach(12 * GMEM_CHUNK, false);
+	gmem_save_arm(vm, true);
+	assert_int_equal(gmem_save_next(vm, &p), ERR_NOENT);
+	expect_used((const uint64_t[]){12, 40}, 2, CHUNKS);
+	gmem_save_end(vm, true);
+	free_vm();
+}
+
+/* Without memory for the list there is none, and the save is none the worse. */
+static void notes_nothing_without_memory(void **state)
+{
+	gpa_t out[4];
+
+	begin_with_all(*state);
+	guest_write(9 * GMEM_CHUNK, 1);
+	fake_heap_fail_after(0);
+	assert_int_equal(gmem_save_used(vm, out, 4), 0);
+	assert_int_equal(gmem_save_used(vm, out, 4), 1);
+	gmem_save_end(vm, true);
+	free_vm();
+}
+
 /* Putting back costs what was changed, not what there is. */
 static void rewinds_what_was_written(void **state)
 {
@@ -569,6 +720,7 @@ static void fetches_what_is_touched(void **state)
 {
 	static const struct gmem_source src = {want, release, NULL};
 	uint64_t backed, promised;
+	struct gmem_paging paging;
 	gpa_t at = gpa(0);
 	struct errmsg e;
 	uint8_t b;
@@ -586,6 +738,10 @@ static void fetches_what_is_touched(void **state)
 	assert_int_equal(*guest_reach(4 * GMEM_CHUNK + 1, false), 4);
 	gmem_stat(vm, &backed, &promised);
 	assert_int_equal(backed, 3 * GMEM_CHUNK);
+
+	gmem_paging(vm, &paging);
+	assert_int_equal(paging.waits, 3);
+	assert_int_equal(paging.missing, RAM - 3 * GMEM_CHUNK);
 
 	starves = true; /* paused, not stuck: the next try is another matter */
 	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), ERR_RETRY);
@@ -737,6 +893,10 @@ int main(void)
 	    FOR_FORMAT(promises_no_more_than_there_is, 0),
 	    FOR_FORMAT(saves_only_what_changed, 0),
 	    FOR_FORMAT(saves_only_what_changed, 1),
+	    FOR_FORMAT(notes_what_is_used, 0),
+	    FOR_FORMAT(notes_what_is_used, 1),
+	    FOR_FORMAT(notes_what_is_used_before_it_stands, 0),
+	    FOR_FORMAT(notes_nothing_without_memory, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 0),
 	    FOR_FORMAT(rewinds_what_was_written, 1),
 	    FOR_FORMAT(fetches_what_is_touched, 0),

@@ -19,6 +19,7 @@ static const struct npt_format formats[] = {
 	.write = BIT(1),
 	.no_exec = BIT(63),
 	.present = BIT(0),
+	.accessed = BIT(5),
 	.dirty = BIT(6),
 	.may_write = NPT_MAY_WRITE,
 	.max_level = 3},
@@ -29,6 +30,7 @@ static const struct npt_format formats[] = {
 	.write = BIT(1),
 	.exec = BIT(2),
 	.present = 7,
+	.accessed = BIT(8),
 	.dirty = BIT(9),
 	.may_write = NPT_MAY_WRITE,
 	.max_level = 3},
@@ -222,6 +224,63 @@ static void tells_what_was_written(void **state)
 	npt_destroy(&n);
 }
 
+/* As a walk marks what it goes through. */
+static void reach(uint64_t g)
+{
+	uint64_t *t = phys_to_virt(n.root);
+
+	for (unsigned shift = 39;; shift -= 9) {
+		uint64_t *e = &t[g >> shift & 511];
+
+		*e |= n.fmt->accessed;
+		if (shift == 12 || (*e & n.fmt->large))
+			return;
+		t = phys_to_virt(hpa(*e & 0x000ffffffffff000ULL));
+	}
+}
+
+static void tells_what_was_reached(void **state)
+{
+	const struct npt_format *f = *state;
+	struct npt_format none = *f;
+
+	assert_int_equal(npt_init(&n, f), OK);
+	assert_int_equal(npt_map(&n, gpa(0), hpa(0), SIZE_2M, RW), OK);
+	assert_int_equal(npt_map(&n, gpa(SIZE_2M), hpa(SIZE_2M), SIZE_2M - PAGE_SIZE, RW), OK);
+	assert_int_equal(npt_map(&n, gpa(GIB), hpa(GIB), GIB, RW), OK);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), 0);
+	assert_int_equal(npt_take_accessed(&n, gpa(SIZE_2M)), 0);
+	assert_int_equal(npt_take_accessed(&n, gpa(GIB + SIZE_2M)), 0);
+	assert_int_equal(npt_take_accessed(&n, gpa(4 * GIB)), 0);
+	reach(SIZE_2M);
+	reach(SIZE_2M + 2 * CHUNK - PAGE_SIZE);
+	reach(SIZE_2M + 31 * CHUNK + 14 * PAGE_SIZE);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), 0);
+	assert_int_equal(npt_take_accessed(&n, gpa(SIZE_2M)), 0x80000003);
+	assert_int_equal(npt_take_accessed(&n, gpa(SIZE_2M)), 0);
+	/* leaves that are larger */
+	reach(5 * CHUNK);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), UINT32_MAX);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), 0);
+	reach(GIB);
+	assert_int_equal(npt_take_accessed(&n, gpa(GIB + SIZE_2M)), UINT32_MAX);
+	assert_int_equal(npt_take_accessed(&n, gpa(GIB)), UINT32_MAX);
+	/* of one that is split, nothing is known but what is reached from then on */
+	reach(5 * CHUNK);
+	npt_protect(&n);
+	assert_int_equal(npt_open(&n, gpa(7 * CHUNK), CHUNK), OK);
+	reach(7 * CHUNK);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), 1 << 7);
+	expect(7 * CHUNK, 7 * CHUNK, RW, PAGE_SIZE); /* all else is as it was */
+	expect(8 * CHUNK, 8 * CHUNK, NPT_R, PAGE_SIZE);
+	npt_destroy(&n);
+	none.accessed = 0;
+	assert_int_equal(npt_init(&n, &none), OK);
+	assert_int_equal(npt_map(&n, gpa(0), hpa(0), CHUNK, RW), OK);
+	assert_int_equal(npt_take_accessed(&n, gpa(0)), 0);
+	npt_destroy(&n);
+}
+
 #define FOR_FORMAT(fn, i)                                                                          \
 	{                                                                                          \
 #fn "/" #i, fn, NULL, NULL, (void *)(uintptr_t)&formats[i]                         \
@@ -246,6 +305,8 @@ int main(void)
 	    FOR_FORMAT(maps_to_be_watched, 1),
 	    FOR_FORMAT(tells_what_was_written, 0),
 	    FOR_FORMAT(tells_what_was_written, 1),
+	    FOR_FORMAT(tells_what_was_reached, 0),
+	    FOR_FORMAT(tells_what_was_reached, 1),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,8 +101,10 @@ int run_list(struct call *c)
 	return err;
 }
 
-static int show_json(struct call *c, const void *fdt)
+static int show_json(struct call *c, struct snap *sn, const void *fdt)
 {
+	struct errmsg ignored;
+	unsigned set;
 	struct snap_tree t;
 	char *text = NULL;
 	size_t len;
@@ -118,6 +120,9 @@ static int show_json(struct call *c, const void *fdt)
 			continue;
 		printf("{\"ok\":true,\"snapshot\":");
 		list_json(&t, &t.entry[i]);
+		if (snap_set(sn, NULL, &set, &ignored) == OK)
+			printf(
+			    ",\"working_set_bytes\":%llu", (unsigned long long)set * STORE_CHUNK);
 		printf(",\"dts\":");
 		print_json_string(stdout, text ? text : "");
 		puts("}");
@@ -141,7 +146,7 @@ int run_show(struct call *c)
 		if (c->dtb)
 			fwrite(fdt, 1, size, stdout);
 		else if (c->json)
-			err = show_json(c, fdt);
+			err = show_json(c, sn, fdt);
 		else
 			print_dts(stdout, fdt);
 		heap_free(fdt);

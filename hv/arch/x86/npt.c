@@ -213,7 +213,7 @@ void npt_protect(struct npt *n)
 static int split(struct npt *n, uint64_t *e, unsigned level)
 {
 	uint64_t old = *e, step = BIT(level_shift(level - 1));
-	uint64_t drop = n->fmt->large | n->fmt->write | n->fmt->dirty;
+	uint64_t drop = n->fmt->large | n->fmt->write | n->fmt->accessed | n->fmt->dirty;
 	uint64_t flags = old & ~ADDR_MASK & ~drop;
 	uint64_t base = old & ADDR_MASK & ~(BIT(level_shift(level)) - 1);
 	hpa_t t = table_new(n);
@@ -285,4 +285,37 @@ uint32_t npt_take_dirty(struct npt *n, gpa_t g, unsigned count)
 			clear_bits(&e[i], dirty);
 		}
 	return mask;
+}
+
+/* Pieces of 64 KiB in a table of leaves of 4 KiB. */
+static uint32_t take_table(const struct npt *n, uint64_t *table)
+{
+	const unsigned pages = SIZE_2M / PAGE_SIZE / 32;
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < ENTRIES; i++)
+		if (table[i] & n->fmt->accessed) {
+			mask |= 1U << (i / pages);
+			clear_bits(&table[i], n->fmt->accessed);
+		}
+	return mask;
+}
+
+uint32_t npt_take_accessed(struct npt *n, gpa_t g)
+{
+	uint64_t *table = table_at(n->root.a), *e = table;
+
+	for (unsigned l = LEVELS; l > 1; l--) {
+		e = &table[g.a >> level_shift(l) & (ENTRIES - 1)];
+		if (!(*e & n->fmt->present))
+			return 0;
+		if ((*e & n->fmt->large) && l > 2)
+			return *e & n->fmt->accessed ? UINT32_MAX : 0;
+		table = table_at(*e);
+	}
+	/* Nobody has been below an entry that nobody has been through: most tables are not read. */
+	if (!(*e & n->fmt->accessed))
+		return 0;
+	clear_bits(e, n->fmt->accessed);
+	return *e & n->fmt->large ? UINT32_MAX : take_table(n, table);
 }

@@ -78,5 +78,12 @@ int npt_open(struct npt *n, gpa_t g, uint64_t size) MUST_CHECK;
  * CPUs may hold them.
  */
 uint32_t npt_take_dirty(struct npt *n, gpa_t g, unsigned count);
+/*
+ * Which pieces of 64 KiB of the 2 MiB at g, which is aligned, hardware has reached since it was
+ * asked last: bit i for piece i. A leaf of 2 MiB counts for all of its pieces; so does a larger
+ * one, which keeps its bit. 0 if this format has no accessed bits. The bits are cleared in memory:
+ * a CPU that is not flushed does not set again what it holds. Splitting a leaf forgets its bit.
+ */
+uint32_t npt_take_accessed(struct npt *n, gpa_t g);
 
 #endif

@@ -176,6 +176,7 @@ static int save(struct store *s, const char *name, uint32_t mark, const uint8_t 
 	    .replace = replace,
 	    .freeze = freeze};
 	struct snap_disk disk = {.guid = {9}, .epoch = mark, .name = "disk0"};
+	gpa_t set[] = {gpa(ALIGN_UP(base, (uint64_t)STORE_CHUNK)), gpa(0)};
 	struct snap_writer *w;
 	size_t size;
 	void *tree;
@@ -188,6 +189,8 @@ static int save(struct store *s, const char *name, uint32_t mark, const uint8_t 
 	heap_free(tree);
 	if (!err)
 		err = snap_writer_disk(w, &disk, e);
+	if (!err)
+		err = snap_writer_set(w, set, ARRAY_LEN(set), e);
 	for (size_t at = 0; !err && at < n; at += STORE_CHUNK)
 		err = snap_writer_ram(w, gpa(base + at), ram + at, MIN(n - at, STORE_CHUNK), e);
 	if (err) {
@@ -262,8 +265,10 @@ static uint64_t mix(uint64_t h, const void *data, size_t len)
 static uint64_t digest_snapshot(struct store *s, const char *name, uint64_t h)
 {
 	static uint8_t buf[STORE_CHUNK];
+	static gpa_t set[SNAP_SET_MAX];
 	struct snap_disk disk;
 	struct snap *sn;
+	unsigned n;
 	struct errmsg e;
 	size_t size;
 	void *fdt;
@@ -282,6 +287,9 @@ static uint64_t digest_snapshot(struct store *s, const char *name, uint64_t h)
 		assert(!err);
 		h = mix(h, &disk.epoch, sizeof(disk.epoch));
 	}
+	err = snap_set(sn, set, &n, &e);
+	assert(!err);
+	h = mix(h, set, n * sizeof(*set));
 	while ((err = snap_ram_next(sn, &addr, buf, &len, &e)) == OK) {
 		h = mix(h, &addr.a, sizeof(addr.a));
 		h = mix(h, buf, len);
@@ -316,7 +324,9 @@ uint64_t fake_digest(struct store *s)
 static void read_snapshot(struct store *s, const char *name)
 {
 	static uint8_t buf[STORE_CHUNK];
+	static gpa_t set[SNAP_SET_MAX];
 	struct store_object_info o;
+	unsigned n;
 	struct snap_disk disk;
 	struct errmsg e;
 	struct snap *sn;
@@ -326,6 +336,9 @@ static void read_snapshot(struct store *s, const char *name)
 	for (unsigned i = 0; i < snap_info(sn)->ndisks; i++)
 		(void)!snap_disk(sn, i, &disk, &e);
 	(void)!store_object_get(s, snap_info(sn)->ram_object, &o, &e);
+	(void)!snap_set(sn, set, &n, &e);
+	if (n > SNAP_SET_MAX)
+		abort();
 	(void)!snap_ram_check(sn, NULL, NULL, &e);
 	(void)!snap_ram_read(sn, gpa(0x100000), buf, &e);
 	(void)!snap_verify(sn, NULL, NULL, &e);
