@@ -16,7 +16,7 @@ $(B)/amber-snap: $(AMBER_SNAP_O)
 
 # its tests run it
 $(B)/unit/test_amber_snap $(B)/unit/test_snap_core $(B)/unit/test_snap_seal \
-		$(B)/unit/test_snap_diff: | $(B)/amber-snap
+		$(B)/unit/test_snap_diff $(B)/unit/test_snap_disks: | $(B)/amber-snap
 
 # build/amber-fields: the state tables as documentation; every device model is linked in
 MODEL_C := $(shell grep -l '^DEVICE_MODEL' hv/dev/*.c)

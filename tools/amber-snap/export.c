@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tools/amber-snap/bases.h"
 #include "tools/amber-snap/call.h"
 #include "tools/amber-snap/scratch.h"
 
@@ -81,7 +82,9 @@ static int export_plain(struct call *c, const struct export *x)
 
 int run_export(struct call *c)
 {
-	struct export x = {.bases = NULL};
+	struct bases b = {.image = &c->image, .store = c->store};
+	struct snap_bases bases = {.open = bases_open, .ctx = &b};
+	struct export x = {.bases = c->with_base ? &bases : NULL};
 	uint64_t pieces;
 	int err = snap_open(c->store, c->args[0], &x.sn, &c->e);
 
@@ -93,6 +96,7 @@ int run_export(struct call *c)
 	if (!err)
 		err = c->compress || c->encrypt ? export_sealed(c, &x) : export_plain(c, &x);
 	snap_close(x.sn);
+	bases_close(&b);
 	return err ? err : call_done(c, "exported to %s", c->args[1]);
 }
 
