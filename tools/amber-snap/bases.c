@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/block/guids.h"
 #include "hv/lib/crc32c.h"
 #include "tools/amber-snap/fat.h"
+
+static const uint8_t guest_type[16] = GUID_GUEST_DISK_BYTES;
 
 /* C12A7328-F81F-11D2-BA4B-00A0C93EC93B, the EFI system partition (UEFI specification 2.10, 5.3.3)
  */
@@ -24,7 +27,7 @@ static int open_partition(
     struct bases *b, const struct vdisk_base *base, struct overlay_base *out, struct errmsg *e)
 {
 	uint64_t bytes, epoch;
-	int err = image_partition(b->image, base->guid, NULL, &b->at, &bytes);
+	int err = image_partition(b->image, base->guid, guest_type, &b->at, &bytes);
 
 	if (err)
 		return err_set(e, err, "its base, partition '%s', is %s in %s", base->name,
