@@ -206,6 +206,20 @@ static int make_disks(struct copy *c, bool *changed, struct errmsg *e)
 
 /* --- the whole ----------------------------------------------------------------------- */
 
+/* The state is a tree with the right checksum: it goes as it is stored, and must not be refused
+ * only where it comes to. */
+static int check_state(struct snap *from, struct errmsg *e)
+{
+	size_t size;
+	void *fdt;
+	int err = snap_state(from, &fdt, &size, e);
+
+	if (!err)
+		heap_free(fdt);
+	stream_rewind(&from->state);
+	return err;
+}
+
 /* The target has room for it. */
 static int check_room(struct copy *c, struct errmsg *e)
 {
@@ -265,7 +279,9 @@ int snap_copy(
 	err = catalog_find(to, p->name, &key, &old, e);
 	if (!err && !p->replace)
 		return err_set(e, ERR_EXIST, "snapshot '%s' exists already", p->name);
-	if (err && err != ERR_NOENT)
+	if (err == ERR_NOENT || !err)
+		err = check_state(from, e);
+	if (err)
 		return err;
 	c.disks = heap_zalloc(MAX(c.info.ndisks, 1U) * sizeof(*c.disks));
 	err = c.disks ? copy_all(&c, p->replace, e) : err_set(e, ERR_NOMEM, "out of memory");

@@ -166,7 +166,7 @@ static void use_copy(struct store *to)
 		if (disk_object_verify(to, sd.overlay, &e))
 			abort();
 	}
-	(void)!snap_verify(sn, NULL, NULL, &e); /* the state tree went as it was */
+	(void)!snap_verify(sn, NULL, NULL, &e); /* RAM went as it was */
 	snap_close(sn);
 }
 
