@@ -312,6 +312,7 @@ def test_store_disk_travels(ctx):
     run([SNAP, image.path, "export", "s1", file, "--with-base", "--compress", "--encrypt",
          "--key-file", key])
     other = Image(ctx.folder, "other.img")  # which has neither that partition nor that guest
+    run([SNAP, other.path, "format"])
     run([SNAP, other.path, "import", file, "--key-file", key])
     run([SNAP, other.path, "check"])
     store_is_sound(other)
