@@ -10,13 +10,20 @@
 #include "hv/lib/crc32c.h"
 #include "hv/lib/fmt.h"
 
+/* A record of a disk may have come with a file from elsewhere: it opens no other partition. */
+static bool is_for_guests(const struct blk_dev *d)
+{
+	static const uint8_t type[16] = GUID_GUEST_DISK_BYTES, none[16];
+
+	return memcmp(d->type_guid, type, 16) == 0 && memcmp(d->part_guid, none, 16) != 0;
+}
+
 static int describe_partition(
     struct store *s, const struct blk_dev *d, struct vdisk_base *out, struct errmsg *e)
 {
-	static const uint8_t type[16] = GUID_GUEST_DISK_BYTES, none[16];
 	const struct vm *owner = d->owner;
 
-	if (memcmp(d->type_guid, type, 16) != 0 || memcmp(d->part_guid, none, 16) == 0)
+	if (!is_for_guests(d))
 		return err_set(e, ERR_INVAL, "'%s' is not a partition for guests", d->name);
 	if (owner && (owner->run_state == VM_RUNNING || owner->run_state == VM_PAUSED))
 		return err_set(e, ERR_BUSY, "partition '%s' is in use by vm '%s'", d->name,
@@ -69,6 +76,10 @@ static int open_partition(
 	if (!d || d->nsectors * SECTOR_SIZE < v->base.size)
 		return err_set(e, ERR_NOENT, "disk '%s': its base '%s' is not here%s", v->name,
 		    v->base.name, d ? " in full" : "");
+	if (!is_for_guests(d))
+		return err_set(e, ERR_INVAL,
+		    "disk '%s': its base '%s' is not a partition for guests", v->name,
+		    v->base.name);
 	err = store_epoch_get(s, v->base.guid, &epoch, e);
 	if (!err && epoch != v->base.epoch)
 		err = err_set(e, ERR_STATE,

@@ -180,13 +180,41 @@ int snap_delete(struct store *s, const char *name, struct errmsg *e) MUST_CHECK;
 int snap_flatten(struct store *s, const char *name,
     bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
     struct errmsg *e) MUST_CHECK;
+struct vdisk;
+struct overlay_base;
+
+/* Where to find what lies below the disks of a snapshot that is copied. */
+struct snap_bases {
+	/* The base of the disk v, which has one: *out is good until the next call. */
+	int (*open)(void *ctx, const struct vdisk *v, struct overlay_base *out, struct errmsg *e);
+	void *ctx;
+};
+
+struct snap_copy_params {
+	const char *name;		/* in the other store */
+	bool replace;			/* as for saving */
+	const struct snap_bases *bases; /* copied below the disks' layers; NULL: bases stay where
+					   they are, and have to be there when it is restored */
+	/* may be NULL; hears how far it is; if it returns false: ERR_CANCELLED */
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+};
+
 /*
  * Copies a snapshot into another store (export, import), where it is a full one, chunks as they
- * are stored, every checksum verified on the way; params as for saving (id, times and the like come
- * from the snapshot).
+ * are stored, every checksum verified on the way; id, times and the like come from the snapshot.
+ * Its disks that are in the store come with it, each as one layer; a disk of that name that the
+ * other store has stays as it is, any other is made, all in the commit in which the snapshot
+ * appears. ERR_EXIST: the snapshot's name is taken, or a disk's by one that is smaller or has
+ * another base; ERR_NOENT, ERR_STATE: a disk's base is not known any more; ERR_NOSPACE.
  */
-int snap_copy(struct snap *from, struct store *to, const char *name, bool replace,
-    bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+int snap_copy(struct snap *from, struct store *to, const struct snap_copy_params *p,
     struct errmsg *e) MUST_CHECK;
+/*
+ * What the copy takes in the other store at most, and in how many pieces
+ * (store_can_hold_pieces()). Walks all indexes, and reads the bases if there are any to copy.
+ */
+int snap_copy_size(struct snap *from, const struct snap_bases *bases, uint64_t *bytes,
+    uint64_t *pieces, struct errmsg *e) MUST_CHECK;
 
 #endif

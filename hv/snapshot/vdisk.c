@@ -222,12 +222,10 @@ static int half_done(struct store *s, int err)
 	return err;
 }
 
-int vdisk_create_over(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e)
+/* What v says is possible, and the layer one that never changes. */
+static int check_new(struct store *s, const struct vdisk *v, uint64_t frozen, struct errmsg *e)
 {
-	uint8_t rec[VD_STRINGS + VDISK_NAME_MAX + VDISK_BASE_NAME_MAX];
 	struct store_object_info o;
-	struct store_key key;
-	struct vdisk old;
 	const char *why;
 	int err = vdisk_name_check(v->name, e);
 
@@ -240,10 +238,18 @@ int vdisk_create_over(struct store *s, struct vdisk *v, uint64_t frozen, struct 
 	if (!err && frozen && !(o.flags & OBJ_COMPLETE))
 		err =
 		    err_set(e, ERR_CORRUPT, "object %llu: not frozen", (unsigned long long)frozen);
-	if (!err)
-		err = disk_make_room(s, 1, 2, e);
+	return err ? err_prefix(e, err, "disk '%s'", v->name) : OK;
+}
+
+int vdisk_add_over(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e)
+{
+	uint8_t rec[VD_STRINGS + VDISK_NAME_MAX + VDISK_BASE_NAME_MAX];
+	struct store_key key;
+	struct vdisk old;
+	int err = check_new(s, v, frozen, e);
+
 	if (err)
-		return err_prefix(e, err, "disk '%s'", v->name);
+		return err;
 	err = disk_find(s, v->name, &key, &old, e);
 	if (err == OK)
 		return err_set(e, ERR_EXIST, "disk '%s' exists already", v->name);
@@ -254,8 +260,19 @@ int vdisk_create_over(struct store *s, struct vdisk *v, uint64_t frozen, struct 
 		err = store_object_link(s, v->top, e);
 	if (!err)
 		err = tree_insert(s, &key, rec, vdisk_encode(v, rec), e);
-	if (!err)
-		err = store_commit(s, e);
+	return half_done(s, err) ? err_prefix(e, err, "disk '%s'", v->name) : OK;
+}
+
+int vdisk_create_over(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e)
+{
+	int err = disk_make_room(s, 1, 2, e);
+
+	if (err)
+		return err_prefix(e, err, "disk '%s'", v->name);
+	err = vdisk_add_over(s, v, frozen, e);
+	if (err)
+		return err;
+	err = store_commit(s, e);
 	return half_done(s, err) ? err_prefix(e, err, "disk '%s'", v->name) : OK;
 }
 

@@ -59,6 +59,8 @@ int vdisk_on_partition(struct store *s, const uint8_t guid[16], char out[VDISK_N
 
 /* --- steps within a transaction of the caller's ------------------------------------- */
 
+/* As vdisk_create_over(), for who has made room for a block and the records of two chunks. */
+int vdisk_add_over(struct store *s, struct vdisk *v, uint64_t frozen, struct errmsg *e) MUST_CHECK;
 /* Replaces the record of v->name: size, base and top as given; the links are the caller's. */
 int vdisk_put(struct store *s, const struct vdisk *v, struct errmsg *e) MUST_CHECK;
 /*

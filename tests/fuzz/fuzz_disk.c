@@ -2,10 +2,12 @@
 /*
  * A store that lies about its disks. The input is a list of changes (store_image.h) to a good store
  * of two disks, one of three layers, and a snapshot that names one of them. Then everything is
- * done with the disks that can be done.
+ * done with the disks that can be done; and the snapshot is copied to a store that does not lie,
+ * and must not begin to.
  */
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
+#include "hv/snapshot/disk_object.h"
 #include "hv/snapshot/overlay.h"
 #include "tests/fuzz/store_image.h"
 
@@ -26,7 +28,7 @@ static const struct overlay_base base = {.read = base_read, .size = DISK / 2};
 static int save(struct store *s, struct overlay *d, struct errmsg *e)
 {
 	struct snap_params p = {.name = "snap", .vm = "v", .memory = 4096};
-	struct snap_disk sd = {.name = "deep"};
+	struct snap_disk sd = {.name = "deep", .guid = {7}};
 	struct snap_writer *w;
 	size_t size;
 	void *tree = fake_tree(1, 100, &size);
@@ -61,7 +63,7 @@ static int scribble(struct overlay *d, struct store *s, unsigned step, struct er
 
 static void make_good(void)
 {
-	struct vdisk deep = {.name = "deep", .size = DISK}, other = {.name = "other", .size = DISK};
+	struct vdisk other = {.name = "other", .size = DISK}, deep;
 	struct overlay *d;
 	struct errmsg e;
 	struct store *s;
@@ -70,6 +72,8 @@ static void make_good(void)
 	buf = heap_alloc(OVERLAY_MAX_BYTES);
 	other.base = (struct vdisk_base){
 	    .kind = VDISK_BASE_PARTITION, .guid = {7}, .size = DISK / 2, .name = "part"};
+	deep = other;
+	str_copy(deep.name, sizeof(deep.name), "deep");
 	mem_disk_init(&disk, BLOCKS, true);
 	if (store_format(&disk.io, (const uint8_t *)"disks that lie!!", &e) ||
 	    store_open(&disk.io, true, &s, &e) || vdisk_create(s, &deep, &e) ||
@@ -125,7 +129,73 @@ static void use_disk(struct store *s, const char *name)
 	overlay_close(d);
 }
 
-static void use_all(void)
+static int open_base(void *ctx, const struct vdisk *v, struct overlay_base *out, struct errmsg *e)
+{
+	(void)ctx;
+	(void)v;
+	(void)e;
+	*out = base;
+	return OK;
+}
+
+/* Whatever was copied is sound and can be read, and the other store has it whole or not at all. */
+static void use_copy(struct store *to)
+{
+	struct store_check_result res;
+	struct snap_disk sd;
+	struct overlay *d;
+	struct errmsg e;
+	struct snap *sn;
+
+	if (store_check(to, &res, NULL, NULL, &e) || res.orphans)
+		abort();
+	if (snap_open(to, "copy", &sn, &e)) {
+		if (res.objects)
+			abort();
+		return;
+	}
+	for (unsigned i = 0; i < snap_info(sn)->ndisks; i++) {
+		if (snap_disk(sn, i, &sd, &e))
+			abort();
+		if (!sd.overlay)
+			continue;
+		if (overlay_open(to, sd.name, &base, 16, &d, &e) ||
+		    overlay_restore(d, to, sd.overlay, &e) || overlay_read(d, to, 0, buf, 512, &e))
+			abort();
+		overlay_close(d);
+		if (disk_object_verify(to, sd.overlay, &e))
+			abort();
+	}
+	(void)!snap_verify(sn, NULL, NULL, &e); /* RAM went as it was */
+	snap_close(sn);
+}
+
+static void copy_snapshot(struct store *s, bool with_base)
+{
+	struct snap_bases bases = {.open = open_base};
+	struct snap_copy_params p = {.name = "copy", .bases = with_base ? &bases : NULL};
+	struct mem_disk other;
+	struct errmsg e;
+	struct store *to;
+	struct snap *sn;
+	int err;
+
+	if (snap_open(s, "snap", &sn, &e))
+		return;
+	mem_disk_init(&other, BLOCKS, true);
+	if (store_format(&other.io, (const uint8_t *)"this one is true", &e) ||
+	    store_open(&other.io, true, &to, &e))
+		abort();
+	err = snap_copy(sn, to, &p, &e);
+	if (!err || store_commit(to, &e) == OK)
+		use_copy(to);
+	store_close(to);
+	mem_disk_free(&other);
+	snap_close(sn);
+}
+
+/* hint: what to do of what takes long. */
+static void use_all(uint8_t hint)
 {
 	char names[4][VDISK_NAME_MAX + 1], on[VDISK_NAME_MAX + 1];
 	struct store_check_result res;
@@ -146,6 +216,8 @@ static void use_all(void)
 			str_copy(names[n++], sizeof(names[0]), v.name);
 	}
 	(void)!vdisk_on_partition(s, guid, on, &e);
+	if (hint & 2)
+		copy_snapshot(s, hint & 4);
 	for (unsigned i = 0; i < n; i++)
 		use_disk(s, names[i]);
 	(void)!snap_delete(s, "snap", &e);
@@ -162,6 +234,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!good)
 		make_good();
 	if (damage(data, size))
-		use_all();
+		use_all(data[0]);
 	return 0;
 }

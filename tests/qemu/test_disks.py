@@ -281,6 +281,67 @@ def test_store_disk_rewind(ctx):
     store_is_sound(image)
 
 
+def check_files(m, sums):
+    m.attach("debian")
+    m.send("\r")
+    m.expect("debian# ", 60)
+    for name, was in sums.items():
+        check(sum_from_disk(m, name) == was, f"file '{name}' is not as it was")
+    check(m.shell("dmesg | grep -iE 'I/O error|EXT4-fs error'") == "", "disk errors")
+
+
+@needs("disk", "drive bus")  # QEMU only: an interpreter takes minutes
+def test_store_disk_travels(ctx):
+    """A frozen guest goes to another machine in one file, with its disk and what lay below that."""
+    image = image_for(ctx, 'base = "debian-disk";', disks=["debian-disk:64"])
+    sums = {}
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.guest_ready("debian")
+        sums["below"] = fill(m, "below", 4)
+        m.detach()
+        m.ok("vm poweroff debian")
+        m.ok("disk commit web --yes", 120)
+        m.ok("vm start debian", 60)
+        m.guest_ready("debian")
+        sums["above"] = fill(m, "above", 4)
+        m.detach()
+        m.ok("snapshot save debian s1 --poweroff", 300)
+        m.poweroff()
+    key, file, plain = (ctx.folder / n for n in ("key", "s1.portable", "s2.amber"))
+    run([SNAP, "keygen", key])
+    run([SNAP, image.path, "export", "s1", file, "--with-base", "--compress", "--encrypt",
+         "--key-file", key])
+    other = Image(ctx.folder, "other.img")  # which has neither that partition nor that guest
+    run([SNAP, other.path, "format"])
+    run([SNAP, other.path, "import", file, "--key-file", key])
+    run([SNAP, other.path, "check"])
+    store_is_sound(other)
+    with Machine(other, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot restore s1 --yes", 300)
+        disks = m.ok("disk list")["disks"]
+        check([(d["name"], d["size_bytes"], d["base"]) for d in disks] == [("web", 64 << 20, "")],
+              f"disk list: {disks}")
+        check_files(m, sums)
+        sums["later"] = fill(m, "later", 4)
+        m.detach()
+        m.ok("snapshot save debian s2 --poweroff", 300)
+        m.poweroff()
+    with Machine(other, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot restore s2 --yes", 300)
+        check_files(m, sums)
+        m.detach()
+        m.poweroff()
+    # at home the disk of that name is another one now
+    run([SNAP, other.path, "export", "s2", plain])
+    text = run([SNAP, image.path, "import", plain], ok=False)
+    check("disk 'web': exists already, with another base" in text, f"import: {text}")
+    store_is_sound(other)
+    store_is_sound(image)
+
+
 # Writes files, and the checksum of each when it is on the disk for sure.
 SUMS = r"""cat > /tmp/writer.sh <<'EOF'
 mkdir -p /mnt/f; i=$(ls /mnt/f | sort -n | tail -n 1); i=${i:-0}

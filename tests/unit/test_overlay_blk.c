@@ -247,6 +247,11 @@ static void test_bases(void **state)
 	assert_int_equal(claiming(&vm, &part, &e), ERR_BUSY);
 	assert_string_equal(
 	    e.text, "partition 'web-disk' is the base of disk 'x' and must not change");
+	/* a record that came from elsewhere opens no partition that is not for guests */
+	part.type_guid[0] ^= 1;
+	assert_int_equal(overlay_blk_open(store, "x", &d, &e), ERR_INVAL);
+	assert_string_equal(e.text, "disk 'x': its base 'web-disk' is not a partition for guests");
+	part.type_guid[0] ^= 1;
 	/* somebody did all the same */
 	OKAY(store_epoch_bump(store, part.part_guid, &epoch, &e));
 	assert_int_equal(overlay_blk_open(store, "x", &d, &e), ERR_STATE);

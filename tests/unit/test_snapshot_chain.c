@@ -270,7 +270,7 @@ static void test_odd_pieces(void **state)
 	mem_disk_init(&d2, 2048, true);
 	assert_int_equal(store_format(&d2.io, uuid, &e), OK);
 	assert_int_equal(store_open(&d2.io, true, &other, &e), OK);
-	assert_int_equal(snap_copy(sn, other, "copy", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, other, &(struct snap_copy_params){.name = "copy"}, &e), OK);
 	mine = s;
 	s = other;
 	compare("copy", ram0, 1);
@@ -614,7 +614,7 @@ static void test_copy_is_full(void **state)
 	store_stat(other, &st);
 	bytes = st.free;
 	assert_int_equal(snap_open(s, "c", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, other, "c", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, other, &(struct snap_copy_params){.name = "c"}, &e), OK);
 	store_stat(other, &st);
 	bytes -= st.free;
 	s = other;
@@ -632,7 +632,7 @@ static void test_copy_is_full(void **state)
 	snap_close(sn);
 	/* and back, beside the one that it was made of */
 	assert_int_equal(snap_open(other, "c", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, s, "again", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, s, &(struct snap_copy_params){.name = "again"}, &e), OK);
 	assert_int_equal(snap_info(sn)->parent[0], 0);
 	snap_close(sn);
 	store_close(other);

@@ -582,15 +582,16 @@ static void test_copy(void **state)
 	assert_int_equal(fake_save(sa, "x", 5, ram, sizeof(ram), 0x7000, false, &e), OK);
 	before = fake_digest(sa);
 	assert_int_equal(snap_open(sa, "x", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, sb, "x", false, NULL, NULL, &e), OK);
-	assert_int_equal(snap_copy(sn, sb, "x", false, NULL, NULL, &e), ERR_EXIST);
-	assert_int_equal(snap_copy(sn, sb, "x", true, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, sb, &(struct snap_copy_params){.name = "x"}, &e), OK);
+	assert_int_equal(snap_copy(sn, sb, &(struct snap_copy_params){.name = "x"}, &e), ERR_EXIST);
+	assert_int_equal(
+	    snap_copy(sn, sb, &(struct snap_copy_params){.name = "x", .replace = true}, &e), OK);
 	snap_close(sn);
 	sb = reopen(&b, sb);
 	check(sb, NULL);
 	assert_int_equal(fake_digest(sb), before);
 	assert_int_equal(snap_open(sb, "x", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, sa, "y", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, sa, &(struct snap_copy_params){.name = "y"}, &e), OK);
 	snap_close(sn);
 	assert_int_equal(snap_delete(sa, "x", &e), OK);
 	check(sa, NULL);

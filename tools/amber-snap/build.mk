@@ -4,7 +4,7 @@ TOOL_CFLAGS := $(COMMON) -DAMBER_HOST=1
 AMBER_SNAP_C := $(sort $(wildcard tools/amber-snap/*.c)) \
 	$(addprefix hv/snapshot/,store.c store_cache.c store_tree.c store_node.c store_refmap.c store_object.c \
 	store_check.c catalog.c snapshot.c snap_copy.c snap_tree.c ram_stream.c ram_read.c ram_flatten.c content_index.c \
-	compress.c disk_object.c vdisk.c working_set.c) \
+	compress.c disk_object.c vdisk.c disk_copy.c overlay_layers.c working_set.c) \
 	$(addprefix hv/lib/,state.c error.c fmt.c cursor.c crc32c.c bitmap.c) hv/block/gpt.c hv/arch/x86/vcpu_state.c
 AMBER_SNAP_O := $(AMBER_SNAP_C:%.c=$(B)/tools/%.o)
 
@@ -16,7 +16,7 @@ $(B)/amber-snap: $(AMBER_SNAP_O)
 
 # its tests run it
 $(B)/unit/test_amber_snap $(B)/unit/test_snap_core $(B)/unit/test_snap_seal \
-		$(B)/unit/test_snap_diff: | $(B)/amber-snap
+		$(B)/unit/test_snap_diff $(B)/unit/test_snap_disks: | $(B)/amber-snap
 
 # build/amber-fields: the state tables as documentation; every device model is linked in
 MODEL_C := $(shell grep -l '^DEVICE_MODEL' hv/dev/*.c)

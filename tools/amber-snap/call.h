@@ -15,7 +15,7 @@ struct call {
 	unsigned nargs;
 	const char *as;
 	uint64_t offset;
-	bool json, yes, bare, dtb, replace, paging, compress, encrypt;
+	bool json, yes, bare, dtb, replace, paging, compress, encrypt, with_base;
 	struct secret_source source;
 	struct image image;
 	struct store *store;

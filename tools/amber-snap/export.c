@@ -3,13 +3,29 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tools/amber-snap/bases.h"
 #include "tools/amber-snap/call.h"
 #include "tools/amber-snap/scratch.h"
 
+/* What run_export() copies, and how large it is. */
+struct export
+{
+	struct snap *sn;
+	const struct snap_bases *bases; /* NULL: they stay where they are */
+	uint64_t bytes;
+};
+
 /* An exported snapshot is a store of its own, in a file that is as sparse as it has room to spare.
  */
-static int export_to(struct call *c, struct snap *sn, const struct store_io *io, const char *path)
+static int export_to(
+    struct call *c, const struct export *x, const struct store_io *io, const char *path)
 {
+	struct snap_copy_params p = {
+	    .name = snap_info(x->sn)->name,
+	    .bases = x->bases,
+	    .progress = call_progress,
+	    .ctx = c,
+	};
 	struct store *to;
 	uint8_t uuid[16];
 	int err = call_random_uuid(uuid, &c->e);
@@ -20,13 +36,13 @@ static int export_to(struct call *c, struct snap *sn, const struct store_io *io,
 		err = store_open(io, true, &to, &c->e);
 	if (err)
 		return err_prefix(&c->e, err, "%s", path);
-	err = snap_copy(sn, to, snap_info(sn)->name, false, call_progress, c, &c->e);
+	err = snap_copy(x->sn, to, &p, &c->e);
 	store_close(to);
 	return err;
 }
 
 /* The same in a portable file; who is asked for a passphrase is asked before the work. */
-static int export_sealed(struct call *c, struct snap *sn, uint64_t size)
+static int export_sealed(struct call *c, const struct export *x)
 {
 	struct secret secret = {.passphrase = false};
 	struct scratch s;
@@ -38,9 +54,9 @@ static int export_sealed(struct call *c, struct snap *sn, uint64_t size)
 		err = secret_make(&secret, &c->source, &c->e);
 	if (err)
 		return err;
-	err = scratch_open(&s, size, &c->e);
+	err = scratch_open(&s, x->bytes, &c->e);
 	if (!err) {
-		err = export_to(c, sn, &s.io, "temporary file");
+		err = export_to(c, x, &s.io, "temporary file");
 		if (!err)
 			err = seal_write(
 			    c->args[1], &s.io, c->compress, c->encrypt ? &secret : NULL, &c->e);
@@ -50,14 +66,14 @@ static int export_sealed(struct call *c, struct snap *sn, uint64_t size)
 	return err;
 }
 
-static int export_plain(struct call *c, struct snap *sn, uint64_t size)
+static int export_plain(struct call *c, const struct export *x)
 {
 	struct image out;
-	int err = image_create(&out, c->args[1], size, &c->e);
+	int err = image_create(&out, c->args[1], x->bytes, &c->e);
 
 	if (err)
 		return err;
-	err = export_to(c, sn, &out.io, out.path);
+	err = export_to(c, x, &out.io, out.path);
 	image_close(&out);
 	if (err)
 		unlink(c->args[1]);
@@ -66,27 +82,29 @@ static int export_plain(struct call *c, struct snap *sn, uint64_t size)
 
 int run_export(struct call *c)
 {
-	struct snap *sn;
-	uint64_t data = 0, pieces = 0;
-	int err = snap_open(c->store, c->args[0], &sn, &c->e);
+	struct bases b = {.image = &c->image, .store = c->store};
+	struct snap_bases bases = {.open = bases_open, .ctx = &b};
+	struct export x = {.bases = c->with_base ? &bases : NULL};
+	uint64_t pieces;
+	int err = snap_open(c->store, c->args[0], &x.sn, &c->e);
 
 	if (err)
 		return err;
-	err = snap_full_size(sn, &data, &pieces, &c->e);
-	data += snap_info(sn)->state_bytes + pieces * 64; /* a record each */
-	data = ALIGN_UP(data + data / 16 + 8 * MIB, STORE_BLOCK);
+	err = snap_copy_size(x.sn, x.bases, &x.bytes, &pieces, &c->e);
+	x.bytes += pieces * 64; /* a record each */
+	x.bytes = ALIGN_UP(x.bytes + x.bytes / 16 + 8 * MIB, STORE_BLOCK);
 	if (!err)
-		err = c->compress || c->encrypt ? export_sealed(c, sn, data)
-						: export_plain(c, sn, data);
-	snap_close(sn);
+		err = c->compress || c->encrypt ? export_sealed(c, &x) : export_plain(c, &x);
+	snap_close(x.sn);
+	bases_close(&b);
 	return err ? err : call_done(c, "exported to %s", c->args[1]);
 }
 
 static int import_from(struct call *c, struct store *from)
 {
+	struct snap_copy_params p = {.replace = c->replace, .progress = call_progress, .ctx = c};
 	struct names l = {.n = 0};
 	struct snap *sn;
-	const char *as;
 	int err = snap_list(from, names_collect, &l, &c->e);
 
 	if (!err && l.n != 1)
@@ -95,11 +113,11 @@ static int import_from(struct call *c, struct store *from)
 	if (!err)
 		err = snap_open(from, l.name[0], &sn, &c->e);
 	if (!err) {
-		as = c->as ? c->as : l.name[0];
-		err = snap_copy(sn, c->store, as, c->replace, call_progress, c, &c->e);
+		p.name = c->as ? c->as : l.name[0];
+		err = snap_copy(sn, c->store, &p, &c->e);
 		snap_close(sn);
 		if (!err)
-			call_done(c, "imported as %s", as);
+			call_done(c, "imported as %s", p.name);
 	}
 	free(l.name);
 	return err;

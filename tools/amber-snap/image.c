@@ -15,7 +15,7 @@
 
 enum { SECTOR = 512 };
 
-static int read_at(const struct image *im, uint64_t at, void *buf, size_t n)
+int image_read_at(const struct image *im, uint64_t at, void *buf, size_t n)
 {
 	uint8_t *p = buf;
 
@@ -59,7 +59,7 @@ static int io_read(void *ctx, uint64_t block, void *buf, uint32_t n)
 {
 	const struct image *im = ctx;
 
-	return read_at(im, im->offset + block * STORE_BLOCK, buf, (size_t)n * STORE_BLOCK);
+	return image_read_at(im, im->offset + block * STORE_BLOCK, buf, (size_t)n * STORE_BLOCK);
 }
 
 static int io_write(void *ctx, uint64_t block, const void *buf, uint32_t n)
@@ -76,7 +76,7 @@ static int io_flush(void *ctx)
 
 static int gpt_read_sectors(void *ctx, uint64_t lba, void *buf, uint32_t count)
 {
-	return read_at(ctx, lba * SECTOR, buf, (size_t)count * SECTOR);
+	return image_read_at(ctx, lba * SECTOR, buf, (size_t)count * SECTOR);
 }
 
 static void set_io(struct image *im, uint64_t bytes, bool writable)
@@ -120,11 +120,33 @@ static int find_partition(struct image *im, uint64_t *bytes, struct errmsg *e)
 	return err;
 }
 
+int image_partition(
+    const struct image *im, const uint8_t *guid, const uint8_t *type, uint64_t *at, uint64_t *bytes)
+{
+	struct gpt gpt;
+	int err = gpt_read(gpt_read_sectors, (void *)(uintptr_t)im, im->size / SECTOR, &gpt, NULL);
+
+	if (err)
+		return ERR_NOENT;
+	err = ERR_NOENT;
+	for (unsigned i = 0; i < gpt.nparts; i++) {
+		const struct gpt_part *p = &gpt.parts[i];
+
+		if ((guid && memcmp(p->guid, guid, 16)) || (type && memcmp(p->type, type, 16)))
+			continue;
+		*at = p->first * SECTOR;
+		*bytes = (p->last - p->first + 1) * SECTOR;
+		err = err == ERR_NOENT ? OK : ERR_EXIST;
+	}
+	gpt_free(&gpt);
+	return err;
+}
+
 static bool has_magic(const struct image *im, uint64_t at)
 {
 	uint8_t magic[8];
 
-	return read_at(im, at, magic, sizeof(magic)) == OK &&
+	return image_read_at(im, at, magic, sizeof(magic)) == OK &&
 	       memcmp(magic, SB_MAGIC_TEXT, sizeof(magic)) == 0;
 }
 

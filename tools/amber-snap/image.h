@@ -31,4 +31,13 @@ int image_open(struct image *im, const char *path, enum image_mode mode, uint64_
 int image_create(struct image *im, const char *path, uint64_t size, struct errmsg *e);
 void image_close(struct image *im);
 
+/* Bytes at to at + n - 1 of the whole file or device: OK, or ERR_IO. */
+int image_read_at(const struct image *im, uint64_t at, void *buf, size_t n) MUST_CHECK;
+/*
+ * The partition with this GUID or of this type (NULL: any), in bytes. Without a message: ERR_NOENT
+ * (there is none, or no table of partitions), ERR_EXIST (there are several).
+ */
+int image_partition(const struct image *im, const uint8_t *guid, const uint8_t *type, uint64_t *at,
+    uint64_t *bytes) MUST_CHECK;
+
 #endif

@@ -155,7 +155,7 @@ static const struct command commands[] = {
     {"verify", 0, 1, IMAGE_READ, run_verify, "[NAME]",
 	"reads and checks a snapshot, or all of them"},
     {"export", 2, 2, IMAGE_READ, run_export, "NAME FILE [--compress] [--encrypt]",
-	"copies a snapshot into a new file"},
+	"copies a snapshot and its disks in the store into a new file"},
     {"import", 1, 1, IMAGE_WRITE, run_import, "FILE [--as NAME] [--replace]",
 	"copies an exported snapshot into the store"},
     {"keygen", 1, 1, IMAGE_READ, run_keygen, "FILE", "makes a key (without IMAGE)"},
@@ -188,6 +188,7 @@ static void print_help(FILE *out)
 	fputs("\n"
 	      "  --json          one line of JSON with a member \"ok\"\n"
 	      "  --offset BYTES  the store begins there (with K, M, G, T)\n"
+	      "  --with-base     export: the partitions and files below its disks too\n"
 	      "  --key-file FILE, --passphrase-file FILE\n"
 	      "                  for export --encrypt, and for import of what it wrote; without\n"
 	      "                  either, a passphrase is asked for\n"
@@ -217,6 +218,7 @@ static void parse_option(struct call *c, char **argv, int *i)
 	    {"--paging", offsetof(struct call, paging)},
 	    {"--compress", offsetof(struct call, compress)},
 	    {"--encrypt", offsetof(struct call, encrypt)},
+	    {"--with-base", offsetof(struct call, with_base)},
 	};
 	const char *o = argv[*i];
 
