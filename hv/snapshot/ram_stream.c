@@ -174,6 +174,18 @@ static int add_extent(struct stream_writer *w, const struct store_extent *x, str
 	return OK;
 }
 
+/* memcmp() of whole, aligned blocks in half of its instructions. */
+static bool blocks_equal(const void *a, const void *b, size_t size)
+{
+	const uint64_t *x = a, *y = b;
+
+	for (; size; size -= 64, x += 8, y += 8)
+		if ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]) |
+		    (x[5] ^ y[5]) | (x[6] ^ y[6]) | (x[7] ^ y[7]))
+			return false;
+	return true;
+}
+
 /* That the extent's blocks hold these bytes. One that cannot be read is not of use. */
 static bool same_bytes(struct stream_writer *w, const struct store_extent *x, const uint8_t *blocks)
 {
@@ -182,7 +194,7 @@ static bool same_bytes(struct stream_writer *w, const struct store_extent *x, co
 
 	for (unsigned i = 0; i < STORE_IO_DEPTH; i++) /* not on the disk yet, perhaps */
 		if (w->slot[i].busy && w->slot[i].req.block == x->runs[0].block)
-			return memcmp(w->slot[i].buf, blocks, size) == 0;
+			return blocks_equal(w->slot[i].buf, blocks, size);
 	if (!w->spare)
 		w->spare = heap_alloc(STORE_CHUNK);
 	p = w->spare;
@@ -193,7 +205,7 @@ static bool same_bytes(struct stream_writer *w, const struct store_extent *x, co
 			return false;
 		p += (size_t)r->count * STORE_BLOCK;
 	}
-	return p && memcmp(w->spare, blocks, size) == 0;
+	return p && blocks_equal(w->spare, blocks, size);
 }
 
 /*

@@ -378,7 +378,7 @@ void fake_use_all(struct mem_disk *d)
 	(void)!fake_save(s, "third", 3, ram, 40000, 0, true, &e);
 	(void)!fake_save_child(s, "fourth", "child", 5, ram, 60 << 10, true, &e);
 	(void)!fake_save(s, "first", 4, ram, 40000, 0, true, &e);
-	fake_ram_fill(known, sizeof(known), 12); /* fuzz_snapshot.c: the blocks are there */
+	fake_ram_fill(known, sizeof(known), 12); /* fuzz_snapshot.c: they are there */
 	(void)!fake_save(s, "fifth", 6, known, sizeof(known), 0, true, &e);
 	(void)!snap_flatten(s, "grandchild", NULL, NULL, &e);
 	(void)!snap_delete(s, "second", &e);
