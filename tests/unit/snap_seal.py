@@ -47,7 +47,7 @@ def reseal(header):
     return header[:124] + struct.pack("<I", crc32c(0, header[:124]))
 
 
-def tool(*args, timeout=20):
+def tool(*args, timeout=120):
     p = subprocess.run([TOOL, *args], capture_output=True, text=True, timeout=timeout,
                        stdin=subprocess.DEVNULL, start_new_session=True, check=False)
     return p.returncode, p.stdout + p.stderr
@@ -264,7 +264,7 @@ def case_terminal():
     """A passphrase from the terminal: twice, unseen."""
     def export(first, second, name):
         p = pexpect.spawn(TOOL, ["store", "export", "big", name, "--encrypt", "--compress"],
-                          timeout=20, encoding="utf-8")
+                          timeout=120, encoding="utf-8")
         for prompt, answer in (("Passphrase: ", first), ("The same again: ", second)):
             p.expect_exact(prompt)
             p.sendline(answer)
@@ -278,12 +278,12 @@ def case_terminal():
     check(not os.path.exists("t1"), "a file in spite of it")
     status, text = export("correct horse", "correct horse", "t1")
     check(status == 0, text)
-    p = pexpect.spawn(TOOL, ["target", "import", "t1", "--as", "t1"], timeout=20, encoding="utf-8")
+    p = pexpect.spawn(TOOL, ["target", "import", "t1", "--as", "t1"], timeout=120, encoding="utf-8")
     p.expect_exact("Passphrase: ")
     p.sendline("correct horse")
     p.expect_exact("imported as t1")
     p.close()
-    p = pexpect.spawn(TOOL, ["target", "import", "t1", "--as", "t2"], timeout=20, encoding="utf-8")
+    p = pexpect.spawn(TOOL, ["target", "import", "t1", "--as", "t2"], timeout=120, encoding="utf-8")
     p.expect_exact("Passphrase: ")
     p.sendintr()
     p.expect_exact("passphrase: cancelled")

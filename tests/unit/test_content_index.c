@@ -345,11 +345,11 @@ static void test_import(void **state)
 	assert_int_equal(store_format(&d.io, other, &e), OK);
 	assert_int_equal(store_open(&d.io, true, &t, &e), OK);
 	assert_int_equal(snap_open(s, "a", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, t, "exported", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, t, &(struct snap_copy_params){.name = "exported"}, &e), OK);
 	snap_close(sn);
 	assert_int_equal(snap_open(t, "exported", &sn, &e), OK);
 	before = totals().data_blocks;
-	assert_int_equal(snap_copy(sn, s, "back", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, s, &(struct snap_copy_params){.name = "back"}, &e), OK);
 	snap_close(sn);
 	assert_int_equal(totals().data_blocks, before + 1);
 	delete ("a");

@@ -112,7 +112,7 @@ static void restore(bool clone)
 	assert_int_equal(gmem_create(vm, RAM, &e), OK);
 	assert_int_equal(snap_open(store, "s", &sn, &e), OK);
 	if (clone) {
-		assert_int_equal(ram_image_make(sn, &image, &e), OK);
+		assert_int_equal(ram_image_open(sn, &image, &e), OK);
 		assert_int_equal(pager_start_shared(vm, image, &e), OK);
 		ram_image_unref(image);
 	} else {

@@ -162,7 +162,7 @@ static void test_copies(void **state)
 	assert_int_equal(store_format(&other.io, (const uint8_t *)"another store...", &e), OK);
 	assert_int_equal(store_open(&other.io, true, &to, &e), OK);
 	assert_int_equal(snap_open(s, "a", &sn, &e), OK);
-	assert_int_equal(snap_copy(sn, to, "b", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, to, &(struct snap_copy_params){.name = "b"}, &e), OK);
 	snap_close(sn);
 	expect(to, "b", 400);
 	check(to);
@@ -205,7 +205,7 @@ static void expect_bad(const char *why)
 	mem_disk_init(&other, BLOCKS, false);
 	assert_int_equal(store_format(&other.io, (const uint8_t *)"another store...", &e), OK);
 	assert_int_equal(store_open(&other.io, true, &to, &e), OK);
-	assert_int_equal(snap_copy(sn, to, "b", false, NULL, NULL, &e), OK);
+	assert_int_equal(snap_copy(sn, to, &(struct snap_copy_params){.name = "b"}, &e), OK);
 	snap_close(sn);
 	expect(to, "b", 0);
 	store_close(to);

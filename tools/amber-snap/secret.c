@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Keys of portable files. */
+#define _GNU_SOURCE /* ppoll */
 #include "tools/amber-snap/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -98,6 +100,27 @@ static void interrupted(int sig)
 {
 }
 
+/*
+ * A prompt, and the line that comes. Signals are let in only while it waits: one that came between
+ * the prompt and the reading would be lost, and the reading go on.
+ */
+static ssize_t prompt_and_read(int tty, const char *prompt, struct passphrase *p)
+{
+	struct pollfd poll = {.fd = tty, .events = POLLIN};
+	sigset_t stops, before;
+	ssize_t n = -1;
+
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGTERM);
+	sigprocmask(SIG_BLOCK, &stops, &before);
+	if (write(tty, prompt, strlen(prompt)) == (ssize_t)strlen(prompt) &&
+	    ppoll(&poll, 1, NULL, &before) == 1)
+		n = read(tty, p->text, sizeof(p->text));
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return n;
+}
+
 /* One line from the terminal, which does not show it. Ctrl-C leaves the terminal as it was. */
 static int ask(int tty, const char *prompt, struct passphrase *p, struct errmsg *e)
 {
@@ -112,9 +135,8 @@ static int ask(int tty, const char *prompt, struct passphrase *p, struct errmsg 
 	quiet.c_lflag |= ECHONL;
 	sigaction(SIGINT, &stop, &old_int);
 	sigaction(SIGTERM, &stop, &old_term);
-	if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0 &&
-	    write(tty, prompt, strlen(prompt)) == (ssize_t)strlen(prompt))
-		n = read(tty, p->text, sizeof(p->text));
+	if (tcsetattr(tty, TCSAFLUSH, &quiet) == 0)
+		n = prompt_and_read(tty, prompt, p);
 	tcsetattr(tty, TCSAFLUSH, &old);
 	sigaction(SIGINT, &old_int, NULL);
 	sigaction(SIGTERM, &old_term, NULL);
