@@ -463,6 +463,32 @@ static void test_reattach(void **state)
 	mem_disk_free(&m);
 }
 
+/* The opening removes what a snapshot that was being saved has left, and commits that: the loss is
+ * no smaller. */
+static void test_reattach_behind_orphans(void **state)
+{
+	static uint8_t buf[4096] = {1}, got[4096];
+	struct errmsg e = {.text = ""};
+	struct mem_disk m;
+	struct store *s = fresh(&m, 4096);
+	struct overlay *d = make(s, "r", DISK, &no_base);
+	struct store_check_result r;
+	uint64_t orphan;
+
+	OKAY(store_object_create(s, KIND_RAM, &orphan, &e));
+	OKAY(store_commit(s, &e));
+	OKAY(overlay_write(d, s, 0, buf, 4096, &e));
+	store_close(s);
+	OKAY(store_open(&m.io, true, &s, &e));
+	check_store(s, &r);
+	assert_int_equal(r.orphans, 0);
+	assert_int_equal(overlay_reattach(d, s, &e), ERR_IO);
+	assert_int_equal(overlay_read(d, s, 0, got, 4096, &e), ERR_IO);
+	overlay_close(d);
+	store_close(s);
+	mem_disk_free(&m);
+}
+
 static void test_resize(void **state)
 {
 	static uint8_t buf[4096] = {1}, got[4096], zero[4096];
@@ -713,6 +739,7 @@ int main(void)
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_checksum),
 	    cmocka_unit_test(test_reattach),
+	    cmocka_unit_test(test_reattach_behind_orphans),
 	    cmocka_unit_test(test_resize),
 	    cmocka_unit_test(test_merge_after_shrinking),
 	    cmocka_unit_test(test_list_and_delete),
