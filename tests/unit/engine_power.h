@@ -42,8 +42,8 @@ static void mount_again(const uint8_t *image)
 	}
 	if (holders)
 		walk_fail("%u users hold the store, which nobody uses", holders);
-	store_close(store);
-	store = NULL;
+	if (store)
+		close_store();
 	mutex_unlock(&lock);
 	if (image)
 		part_become(image);

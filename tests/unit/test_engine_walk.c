@@ -621,10 +621,30 @@ static void one_step(void)
 		check_aside();
 }
 
+/* Nobody runs: all that waited for its last reader is gone, and so is the memory. */
+static void nothing_is_held(void)
+{
+	uint64_t backed, promised;
+	struct errmsg e;
+	struct store *s;
+
+	destroy_all();
+	s = lock_store(&e);
+	for (unsigned i = 0; i < MODEL_DISKS; i++)
+		if (w.disk[i].used && overlay_of(&w.disk[i]))
+			overlay_flatten_abort(overlay_of(&w.disk[i]), s);
+	engine_unlock();
+	check_store(true);
+	gmem_totals(&backed, &promised);
+	if (backed || promised || holders || fake_frames_outstanding())
+		walk_fail("%llu bytes backed, %llu promised, %u holders, %u frames",
+		    (unsigned long long)backed, (unsigned long long)promised, holders,
+		    fake_frames_outstanding());
+}
+
 /* Everything goes, and nothing is left. */
 static void the_end(void)
 {
-	uint64_t backed, promised;
 	struct store_check_result r;
 	struct errmsg e;
 	struct store *s;
@@ -637,6 +657,7 @@ static void the_end(void)
 			compare_machine(vm_find(vm_names[i]));
 	if (tale.step >= STEPS && (did.saves < 10 || did.restores < 5 || !did.rewinds || !did.cuts))
 		walk_fail("hardly anything was done");
+	nothing_is_held();
 	step_mount();
 	for (unsigned i = 0; i < SNAPS; i++)
 		if (snap[i].used)
@@ -653,15 +674,11 @@ static void the_end(void)
 	if (!err)
 		err = store_check(s, &r, NULL, NULL, &e);
 	engine_unlock();
-	gmem_totals(&backed, &promised);
 	if (err)
 		walk_fail("%s", e.text);
 	if (r.objects || r.data_blocks || r.orphans)
 		walk_fail("%llu objects, %llu blocks of data are left",
 		    (unsigned long long)r.objects, (unsigned long long)r.data_blocks);
-	if (backed || promised || holders)
-		walk_fail("%llu bytes backed, %llu promised, %u holders",
-		    (unsigned long long)backed, (unsigned long long)promised, holders);
 }
 
 static void host_start(void)
@@ -695,6 +712,8 @@ static NORETURN void walk(uint64_t seed, unsigned nsteps)
 	while (tale.step < nsteps)
 		one_step();
 	the_end();
+	if (__lsan_do_recoverable_leak_check())
+		walk_fail("memory is lost");
 	print_message(
 	    "seed %llu: %u saves, %u restores, %u clones, %u rewinds, %u deletes, %u "
 	    "flattened, %u times full, %u cuts, %u errors; %llu guest operations, %llu of "
