@@ -23,11 +23,16 @@ static unsigned waiting;      /* threads that want the lock; atomic */
 static unsigned holders;      /* users that keep the store over several locks */
 static uint64_t raised;	      /* write epochs; atomic */
 
-struct store *engine_lock(struct errmsg *e)
+void engine_lock_only(void)
 {
 	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
 	mutex_lock(&lock);
 	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
+}
+
+struct store *engine_lock(struct errmsg *e)
+{
+	engine_lock_only();
 	if (store)
 		return store;
 	err_set(e, ERR_NOENT, "%s", why_not.text);
