@@ -678,6 +678,9 @@ static void submit(struct guest *g, unsigned k)
 	enum guest_op op = (enum guest_op)g->st.op[k];
 	bool data = op == OP_READ || op == OP_WRITE;
 
+	if (g->backend->owner != g->vm)
+		walk_fail("vm '%s' uses disk '%s', which is another's", g->vm->config.name,
+		    g->disk->name);
 	*r = (struct guest_req){.g = g, .index = k, .flushes = w.seq};
 	list_init(&r->link);
 	g->redo[k] = false;

@@ -324,8 +324,9 @@ struct walk_disk {
 	uint64_t nsectors;
 	unsigned fail_in, fail_for; /* requests until some fail, and how many */
 	unsigned failed;
-	unsigned cut_in; /* requests until the power fails; 0: it does not */
-	uint8_t *cut;	 /* what is there then; what is done later is done for nothing */
+	unsigned cut_in;   /* requests until the power fails; 0: it does not */
+	bool cut_at_flush; /* and then before the next flush */
+	uint8_t *cut;	   /* what is there then; what is done later is done for nothing */
 };
 static struct walk_disk part;
 
@@ -336,7 +337,9 @@ static int part_do(struct walk_disk *d, const struct blk_req *r)
 {
 	uint8_t *p = d->data + r->lba * SECTOR_SIZE;
 
-	if (d->cut_in && --d->cut_in == 0)
+	if (d->cut_in > 1)
+		d->cut_in--;
+	else if (d->cut_in && (!d->cut_at_flush || r->op == BLK_FLUSH))
 		part_fails();
 	if (d->fail_for && d->fail_in-- == 0) {
 		d->fail_in = 0;

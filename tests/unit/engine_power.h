@@ -60,6 +60,7 @@ static void mount_again(const uint8_t *image)
 static void part_fails(void)
 {
 	part.cut = part_cut();
+	part.cut_in = 0;
 	for (unsigned i = 0; i < MODEL_DISKS; i++)
 		if (w.disk[i].used) {
 			image_copy(&w.disk[i].cut, &w.disk[i].now);
@@ -132,6 +133,7 @@ static void step_cut(void)
 	for (unsigned i = 0; i < MODEL_DISKS; i++)
 		switches[i] = w.disk[i].used ? w.disk[i].switches : UINT32_MAX;
 	part.cut_in = 1 + fiber_below(300);
+	part.cut_at_flush = fiber_below(2);
 	drawn_step();
 	run_guests(fiber_below(200));
 	part.cut_in = 0;
