@@ -336,8 +336,8 @@ static void step_rewind(void)
 	}
 	say("rewind %s (%s)", vm->config.name, vm_state_text(vm->run_state));
 	w.rewinding = vm;
-	if (!failed(
-		vm_rewind(vm, &r, &e), &e, ALLOW(ERR_NOSPACE, ERR_NOENT, ERR_STATE, ERR_CORRUPT)))
+	if (!failed(vm_rewind(vm, &r, &e), &e,
+		ALLOW(ERR_BUSY, ERR_NOSPACE, ERR_NOENT, ERR_STATE, ERR_CORRUPT)))
 		did.rewinds++;
 	w.rewinding = NULL;
 	if (vm->run_state != VM_RUNNING)
