@@ -178,8 +178,9 @@ test-intel-models: ## run some of them on older Intel CPUs (INTEL_MODELS)
 		tests/qemu/run --platform bochs-vmx --cpu $(INTEL_MODELS) $(MODEL_TESTS))
 lint: ## check formatting and the floor plan; look for mistakes with clang-tidy and cppcheck
 	@tools/lint
-soak: ## the long figures: random moments, repetitions, hours of fuzzing (SOAK_ARGS)
-	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES) $(FUZZ_BIN)
+soak: ## the long figures: random moments, repetitions, walks, hours of fuzzing (SOAK_ARGS)
+	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES) $(FUZZ_BIN) \
+		$(U)/test_engine_walk
 	@tests/soak $(SOAK_ARGS)
 bench: ## count instructions per exit and per snapshot; writes build/bench.json
 	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES)

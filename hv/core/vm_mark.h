@@ -14,7 +14,8 @@ struct vm_mark_disks {
 	/* *state is the mark's until drop(). ERR_UNSUPPORTED: one of them could not be taken back.
 	 */
 	int (*mark)(struct vm *vm, void **state, struct errmsg *e);
-	/* All or none of them is as it was at the mark; as often as wanted. */
+	/* All or none of them is as it was at the mark; as often as wanted. ERR_BUSY: another
+	 * machine, which runs or is paused, has one of them by now. */
 	int (*rewind)(struct vm *vm, void *state, struct errmsg *e);
 	void (*drop)(void *state);
 };

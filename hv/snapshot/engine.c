@@ -16,17 +16,23 @@
 
 static struct mutex lock; /* protects the store: one caller at a time */
 static struct store *store;
+static struct store_io store_io; /* what is under it */
 static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
 static unsigned waiting;      /* threads that want the lock; atomic */
 static unsigned holders;      /* users that keep the store over several locks */
 static uint64_t raised;	      /* write epochs; atomic */
 
-struct store *engine_lock(struct errmsg *e)
+void engine_lock_only(void)
 {
 	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
 	mutex_lock(&lock);
 	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
+}
+
+struct store *engine_lock(struct errmsg *e)
+{
+	engine_lock_only();
 	if (store)
 		return store;
 	err_set(e, ERR_NOENT, "%s", why_not.text);
@@ -65,23 +71,36 @@ void engine_make_id(uint8_t id[16])
 	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
 }
 
+static int open_or_make(struct blk_dev *d, struct errmsg *e)
+{
+	uint8_t uuid[16];
+	int err = store_open(&store_io, true, &store, e);
+
+	if (err != ERR_NOENT)
+		return err;
+	log_info("partition '%s': making an empty snapshot store", d->name);
+	engine_make_id(uuid);
+	err = store_format(&store_io, uuid, e);
+	return err ? err : store_open(&store_io, true, &store, e);
+}
+
 static int open_store(struct blk_dev *d, struct errmsg *e)
 {
-	struct store_io io;
-	uint8_t uuid[16];
-	int err = store_blk_io(d, &io);
+	int err = store_blk_io(d, &store_io);
 
 	if (err)
 		return err_set(e, err, "partition '%s': out of memory", d->name);
-	err = store_open(&io, true, &store, e);
-	if (err != ERR_NOENT)
-		return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
-	log_info("partition '%s': making an empty snapshot store", d->name);
-	engine_make_id(uuid);
-	err = store_format(&io, uuid, e);
-	if (!err)
-		err = store_open(&io, true, &store, e);
+	err = open_or_make(d, e);
+	if (err)
+		store_blk_destroy(&store_io);
 	return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
+}
+
+static void close_store(void)
+{
+	store_close(store);
+	store = NULL;
+	store_blk_destroy(&store_io);
 }
 
 /* After an error of the disk in the middle of a commit only opening anew tells what is on it. */
@@ -95,8 +114,7 @@ static void reopen_if_broken(void)
 	if (st.writable)
 		return;
 	log_warn("snapshot store: opening it again after an error");
-	store_close(store);
-	store = NULL;
+	close_store();
 	if (open_store(partition, &why_not))
 		log_error("snapshot store: %s", why_not.text);
 	else

@@ -17,6 +17,9 @@ void engine_hold(void);
 /* Without the lock, and with it. */
 void engine_release(void);
 void engine_let_go(void);
+/* The store's lock, whether there is a store or not: for what it protects beside the store. Give it
+ * back with engine_unlock(). */
+void engine_lock_only(void);
 /* A new identifier. */
 void engine_make_id(uint8_t id[16]);
 

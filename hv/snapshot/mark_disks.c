@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "hv/core/vm_mark.h"
+#include "hv/dev/virtio_blk.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
 #include "hv/snapshot/overlay_blk.h"
@@ -52,14 +53,30 @@ static int mark(struct vm *vm, void **state, struct errmsg *e)
 	return err;
 }
 
+/* A machine that was stopped may have lost its disks to another, which writes them now. */
+static int own_again(struct vm *vm, struct errmsg *e)
+{
+	for (uint32_t i = 0; i < vm->config.ndevs; i++) {
+		const struct config_dev *d = &vm->config.devs[i];
+		const struct blk_dev *b = blk_find(d->backend);
+
+		if (d->kind == CONFIG_VIRTIO_BLK && !d->read_only && b && b->owner != vm)
+			return virtio_blk_claim(vm, NULL, e);
+	}
+	return OK;
+}
+
 /* A layer may have been merged into another by many later saves: then there is no way back. */
 static int rewind(struct vm *vm, void *state, struct errmsg *e)
 {
 	struct marked *k = state;
-	struct store *s = engine_lock(e);
-	int err = s ? OK : ERR_NOENT;
+	struct store *s;
+	int err = own_again(vm, e);
 
-	(void)vm;
+	if (err)
+		return err;
+	s = engine_lock(e);
+	err = s ? OK : ERR_NOENT;
 	for (unsigned i = 0; !err && i < k->n; i++)
 		err = overlay_blk_check(s, &k->rec[i], e);
 	if (!err)

@@ -74,7 +74,7 @@ int overlay_reattach(struct overlay *d, struct store *s, struct errmsg *e)
 	int err;
 
 	d->merged = 0; /* it was an orphan, and is gone */
-	if (d->dirty_gen > s->generation)
+	if (d->dirty_gen > s->opened_at)
 		d->lost = true;
 	d->dirty_gen = 0;
 	err = vdisk_get(s, d->v.name, &d->v, e);

@@ -90,22 +90,57 @@ static int below_is_mine(struct overlay *d, struct store *s, bool *mine, struct 
 }
 
 /*
+ * How large the layer has to be that takes in those from layer 'first' on: they may hold something
+ * behind the disk's end, if that was once further out.
+ */
+static int merged_size(
+    struct overlay *d, struct store *s, unsigned first, uint64_t *size, struct errmsg *e)
+{
+	struct store_object_info o;
+	int err = OK;
+
+	*size = d->v.size;
+	for (unsigned i = first; !err && i < d->nlayers; i++) {
+		err = disk_object_get(s, d->layer[i].id, &o, e);
+		if (!err)
+			*size = MAX(*size, o.size);
+	}
+	return err;
+}
+
+/* The top takes in the layer below it. */
+static int merge_into_top(struct overlay *d, struct store *s, uint64_t size, struct errmsg *e)
+{
+	struct store_object_info o;
+	int err = disk_object_get(s, d->layer[0].id, &o, e);
+
+	if (err)
+		return err;
+	d->merged = d->layer[0].id;
+	o.size = MAX(o.size, ALIGN_UP(size, (uint64_t)STORE_BLOCK));
+	return object_put(s, d->merged, &o, e);
+}
+
+/*
  * Several layers below the top become one. A single one that no snapshot needs goes into the top:
  * what it holds and the top hides is given back.
  */
 static int merge_begin(struct overlay *d, struct store *s, bool *done, struct errmsg *e)
 {
 	bool mine = false;
+	uint64_t size = 0;
 	int err = d->nlayers == 2 ? below_is_mine(d, s, &mine, e) : OK;
 
 	*done = !err && d->nlayers <= 2 && !mine;
 	if (err || *done)
 		return err;
-	err = disk_make_room(s, 0, 2, e);
+	err = merged_size(d, s, 1, &size, e);
+	if (!err)
+		err = disk_make_room(s, 0, 2, e);
 	if (!err && mine)
-		d->merged = d->layer[0].id;
+		err = merge_into_top(d, s, size, e);
 	else if (!err)
-		err = disk_object_create_below(s, d->layer[0].id, d->v.size, &d->merged, e);
+		err = disk_object_create_below(s, d->layer[0].id, size, &d->merged, e);
 	if (err) {
 		d->merged = 0;
 		return err;

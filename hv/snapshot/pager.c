@@ -346,9 +346,8 @@ static void pager_main(void *arg)
 
 static void pager_free(struct pager *p)
 {
-	struct errmsg e;
-
-	if (p->image && engine_lock(&e)) {
+	if (p->image) { /* its frames are given back without a store, too */
+		engine_lock_only();
 		ram_image_unref(p->image);
 		engine_unlock();
 	}

@@ -275,6 +275,7 @@ int store_open(const struct store_io *io, bool writable, struct store **out, str
 		store_close(s);
 		return err;
 	}
+	s->opened_at = s->generation; /* removing orphans commits */
 	if (s->writable && orphans_remove(s) && !s->note[0])
 		str_copy(s->note, sizeof(s->note),
 		    "remains of an interrupted operation could not be removed");

@@ -60,6 +60,7 @@ struct store {
 	/* the superblock */
 	uint8_t uuid[16];
 	uint64_t generation; /* of the last commit */
+	uint64_t opened_at;  /* the one that was found when it was opened */
 	uint64_t nblocks, ngroups;
 	uint64_t next_object;
 	uint64_t incompat; /* enum store_incompat */

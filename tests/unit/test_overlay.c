@@ -463,6 +463,32 @@ static void test_reattach(void **state)
 	mem_disk_free(&m);
 }
 
+/* The opening removes what a snapshot that was being saved has left, and commits that: the loss is
+ * no smaller. */
+static void test_reattach_behind_orphans(void **state)
+{
+	static uint8_t buf[4096] = {1}, got[4096];
+	struct errmsg e = {.text = ""};
+	struct mem_disk m;
+	struct store *s = fresh(&m, 4096);
+	struct overlay *d = make(s, "r", DISK, &no_base);
+	struct store_check_result r;
+	uint64_t orphan;
+
+	OKAY(store_object_create(s, KIND_RAM, &orphan, &e));
+	OKAY(store_commit(s, &e));
+	OKAY(overlay_write(d, s, 0, buf, 4096, &e));
+	store_close(s);
+	OKAY(store_open(&m.io, true, &s, &e));
+	check_store(s, &r);
+	assert_int_equal(r.orphans, 0);
+	assert_int_equal(overlay_reattach(d, s, &e), ERR_IO);
+	assert_int_equal(overlay_read(d, s, 0, got, 4096, &e), ERR_IO);
+	overlay_close(d);
+	store_close(s);
+	mem_disk_free(&m);
+}
+
 static void test_resize(void **state)
 {
 	static uint8_t buf[4096] = {1}, got[4096], zero[4096];
@@ -484,6 +510,47 @@ static void test_resize(void **state)
 	overlay_close(d);
 	store_close(s);
 	mem_disk_free(&m);
+}
+
+/*
+ * A layer from when the disk was larger is merged, into the top if no snapshot needs it, else with
+ * another into one of their own.
+ */
+static void merge_after_shrinking(bool into_top)
+{
+	static uint8_t buf[65536] = {1};
+	struct errmsg e = {.text = ""};
+	bool done = false, orphan;
+	struct mem_disk m;
+	struct store *s = fresh(&m, 4096);
+	struct overlay *d = make(s, "g", 2 * MIB, &no_base);
+	uint64_t frozen, other;
+
+	OKAY(overlay_write(d, s, 2 * MIB - sizeof(buf), buf, sizeof(buf), &e));
+	OKAY(overlay_freeze(d, s, &frozen, &e));
+	OKAY(store_object_link(s, frozen, &e));
+	OKAY(overlay_resize(d, s, MIB, true, &e));
+	OKAY(overlay_restore(d, s, frozen, &e));
+	if (!into_top) {
+		OKAY(overlay_write(d, s, 0, buf, sizeof(buf), &e));
+		OKAY(overlay_freeze(d, s, &other, &e));
+	}
+	OKAY(store_object_unlink(s, frozen, &orphan, &e));
+	assert_false(orphan);
+	while (!done) {
+		OKAY(overlay_flatten_step(d, s, &done, &e));
+		check_store(s, NULL);
+	}
+	assert_int_equal(overlay_depth(d), into_top ? 1 : 2);
+	overlay_close(d);
+	store_close(s);
+	mem_disk_free(&m);
+}
+
+static void test_merge_after_shrinking(void **state)
+{
+	merge_after_shrinking(true);
+	merge_after_shrinking(false);
 }
 
 /* The list of disks, and that deleting one gives everything back. */
@@ -672,7 +739,9 @@ int main(void)
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_checksum),
 	    cmocka_unit_test(test_reattach),
+	    cmocka_unit_test(test_reattach_behind_orphans),
 	    cmocka_unit_test(test_resize),
+	    cmocka_unit_test(test_merge_after_shrinking),
 	    cmocka_unit_test(test_list_and_delete),
 	    cmocka_unit_test(test_snapshot_holds_layer),
 	    cmocka_unit_test(test_check),

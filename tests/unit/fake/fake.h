@@ -107,6 +107,8 @@ int fake_device_roundtrip(struct device *dev, struct errmsg *e);
 void fake_heap_fail_after(int n);
 /* Allocations that are not freed. */
 int fake_heap_outstanding(void);
+/* Blocks of frames that are not given back. */
+unsigned fake_frames_outstanding(void);
 
 /* Everything logged since the last clear. */
 const char *fake_log_text(void);

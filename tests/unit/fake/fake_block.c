@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hv/lib/log.h"
+#include "hv/mm/mm.h"
 #include "tests/unit/fake/fake.h"
 
 enum { FAKE_DISKS = 8 };
@@ -28,9 +29,9 @@ static void carry_out(struct fake_disk *d, struct blk_req *r)
 		memset(p, 0, (size_t)r->nsectors * SECTOR_SIZE);
 	for (unsigned i = 0; i < r->nsg; i++) {
 		if (r->op == BLK_READ)
-			memcpy(fake_sg_ptr(&r->sg[i]), p, r->sg[i].len);
+			memcpy(phys_to_virt(r->sg[i].addr), p, r->sg[i].len);
 		else if (r->op == BLK_WRITE)
-			memcpy(p, fake_sg_ptr(&r->sg[i]), r->sg[i].len);
+			memcpy(p, phys_to_virt(r->sg[i].addr), r->sg[i].len);
 		p += r->sg[i].len;
 	}
 }
