@@ -128,7 +128,7 @@ static void snap_forget(struct model_snap *s)
 	s->used = false;
 }
 
-static void snap_set(struct model_snap *to, const struct model_snap *from)
+static void model_copy(struct model_snap *to, const struct model_snap *from)
 {
 	content_copy(&to->c, &from->c);
 	memcpy(to->id, from->id, 16);

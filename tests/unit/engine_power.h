@@ -114,7 +114,7 @@ static void settle_cut_snap(unsigned i, const struct model_snap *old)
 	if (there ? !old->used || memcmp(id, old->id, 16) : old->used && snap[i].used)
 		walk_fail(
 		    "snapshot '%s' is neither as before the step nor as behind it", snap_name(i));
-	snap_set(&snap[i], old);
+	model_copy(&snap[i], old);
 	snap[i].used = there;
 }
 
@@ -129,7 +129,7 @@ static void step_cut(void)
 	say("the power fails in what follows");
 	did.cuts++;
 	for (unsigned i = 0; i < SNAPS; i++)
-		snap_set(&old[i], &snap[i]);
+		model_copy(&old[i], &snap[i]);
 	for (unsigned i = 0; i < MODEL_DISKS; i++)
 		switches[i] = w.disk[i].used ? w.disk[i].switches : UINT32_MAX;
 	part.cut_in = 1 + fiber_below(300);
