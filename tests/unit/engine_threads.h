@@ -20,7 +20,7 @@
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/fake/fake_store.h"
 
-enum { FIBERS = 192, FIBER_STACK = 256 << 10, FIBER_MUTEXES = 8, SWITCH_NS = 200 };
+enum { FIBERS = 192, FIBER_STACK = 256 << 10, FIBER_MUTEXES = 8, SWITCH_NS = 5000 };
 
 enum fiber_state { FIBER_FREE, FIBER_READY, FIBER_WAITING, FIBER_DONE };
 
