@@ -13,7 +13,8 @@ size_t compress_state_size(void)
 /*
  * Counts the bytes of a sample: 16 of each 1,024. The sum of the squares of n such counts is n +
  * n(n - 1)/256 on average if all values are as likely, with a deviation of n/256 times the root of
- * 512; 23 equal bytes in 1,024 more than that, or a sample that repeats itself, go beyond six deviations.
+ * 512; 23 equal bytes in 1,024 more than that, or a sample that repeats itself, go beyond six
+ * deviations.
  */
 bool compress_worthwhile(const void *src, uint32_t len)
 {

@@ -19,26 +19,10 @@ static struct store *store;
 static struct store_io store_io; /* what is under it */
 static struct blk_dev *partition;
 static struct errmsg why_not; /* if there is no store */
+static bool lost;	      /* it was there, and could not be opened again */
 static unsigned waiting;      /* threads that want the lock; atomic */
 static unsigned holders;      /* users that keep the store over several locks */
 static uint64_t raised;	      /* write epochs; atomic */
-
-void engine_lock_only(void)
-{
-	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
-	mutex_lock(&lock);
-	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
-}
-
-struct store *engine_lock(struct errmsg *e)
-{
-	engine_lock_only();
-	if (store)
-		return store;
-	err_set(e, ERR_NOENT, "%s", why_not.text);
-	mutex_unlock(&lock);
-	return NULL;
-}
 
 bool engine_is_wanted(void)
 {
@@ -103,6 +87,13 @@ static void close_store(void)
 	store_blk_destroy(&store_io);
 }
 
+static void open_again(void)
+{
+	lost = open_store(partition, &why_not) != OK;
+	if (!lost)
+		overlay_blk_reattach(store);
+}
+
 /* After an error of the disk in the middle of a commit only opening anew tells what is on it. */
 static void reopen_if_broken(void)
 {
@@ -115,10 +106,28 @@ static void reopen_if_broken(void)
 		return;
 	log_warn("snapshot store: opening it again after an error");
 	close_store();
-	if (open_store(partition, &why_not))
+	open_again();
+	if (lost) /* whoever wants it next tries again */
 		log_error("snapshot store: %s", why_not.text);
-	else
-		overlay_blk_reattach(store);
+}
+
+void engine_lock_only(void)
+{
+	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
+	mutex_lock(&lock);
+	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
+}
+
+struct store *engine_lock(struct errmsg *e)
+{
+	engine_lock_only();
+	if (lost)
+		open_again();
+	if (store)
+		return store;
+	err_set(e, ERR_NOENT, "%s", why_not.text);
+	mutex_unlock(&lock);
+	return NULL;
 }
 
 void engine_unlock(void)

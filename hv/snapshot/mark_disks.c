@@ -12,6 +12,8 @@
 struct marked {
 	unsigned n;
 	struct snap_disk rec[SNAP_DISKS_MAX];
+	const char *backend[SNAP_DISKS_MAX]; /* in the machine's configuration */
+	uint64_t nsectors[SNAP_DISKS_MAX];
 	struct overlay_mark mark; /* of one at a time */
 };
 
@@ -31,9 +33,12 @@ static int mark_one(struct marked *k, const struct config_dev *d, struct errmsg 
 	memset(&k->mark, 0, sizeof(k->mark));
 	overlay_blk_mark(b, &k->mark);
 	err = overlay_blk_marked(&k->mark, &k->rec[k->n], e);
-	if (!err)
-		k->n++;
-	return err;
+	if (err)
+		return err;
+	k->backend[k->n] = d->backend;
+	k->nsectors[k->n] = b->nsectors;
+	k->n++;
+	return OK;
 }
 
 static int mark(struct vm *vm, void **state, struct errmsg *e)
@@ -66,6 +71,16 @@ static int own_again(struct vm *vm, struct errmsg *e)
 	return OK;
 }
 
+/* The guest knows the size that its disk had. */
+static int check_size(const struct marked *k, unsigned i, struct errmsg *e)
+{
+	const struct blk_dev *b = blk_find(k->backend[i]);
+
+	if (b && b->nsectors == k->nsectors[i])
+		return OK;
+	return err_set(e, ERR_STATE, "disk '%s' has been resized since", k->rec[i].name);
+}
+
 /* A layer may have been merged into another by many later saves: then there is no way back. */
 static int rewind(struct vm *vm, void *state, struct errmsg *e)
 {
@@ -77,8 +92,11 @@ static int rewind(struct vm *vm, void *state, struct errmsg *e)
 		return err;
 	s = engine_lock(e);
 	err = s ? OK : ERR_NOENT;
-	for (unsigned i = 0; !err && i < k->n; i++)
+	for (unsigned i = 0; !err && i < k->n; i++) {
 		err = overlay_blk_check(s, &k->rec[i], e);
+		if (!err)
+			err = check_size(k, i, e);
+	}
 	if (!err)
 		err = overlay_blk_restore(s, k->rec, k->n, e);
 	if (s)

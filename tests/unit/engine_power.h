@@ -188,12 +188,8 @@ static void end_errors(void)
 	}
 	if (store_is_dead()) /* a machine's pager keeps it so */
 		destroy_all();
-	if (lock_store(&e)) {
-		engine_unlock(); /* which opens the store again if it has to */
-	} else {
-		destroy_all();
-		mount_again(NULL);
-	}
+	if (lock_store(&e)) /* either opens the store again if it has to */
+		engine_unlock();
 	if (store_is_dead())
 		walk_fail("the store is not opened again");
 	for (unsigned i = 0; i < MODEL_DISKS; i++)
