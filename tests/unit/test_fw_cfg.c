@@ -439,7 +439,8 @@ static void put_off_until_resumed(void **state)
 	static const struct {
 		uint64_t at;
 		unsigned len;
-	} missing[] = {{AT, 16}, {BUF, 4}, {BUF + 4, 4}};
+		bool written; /* can be read: a piece of RAM that is shared */
+	} missing[] = {{AT, 16, false}, {AT, 16, true}, {BUF, 4, true}, {BUF + 4, 4, true}};
 
 	for (unsigned i = 0; i < ARRAY_LEN(missing); i++) {
 		uint32_t control = key_bits(KEY_SIGNATURE) | DMA_READ;
@@ -448,6 +449,7 @@ static void put_off_until_resumed(void **state)
 		in8(DATA);
 		memset(ram(BUF), 0xee, 9);
 		fail_memory(missing[i].at, missing[i].len);
+		fake_of(vm)->gmem_fail_writes_only = missing[i].written;
 		assert_int_equal(dma(control, 8, BUF), control); /* as it was: the guest waits */
 		assert_int_equal(st()->is_pending, 1);
 		assert_int_equal(st()->pending, AT);
