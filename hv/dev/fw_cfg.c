@@ -108,6 +108,7 @@ struct fw_cfg {
 	/* these do not change once the machine is built */
 	unsigned nitems, nfiles;
 	struct item item[VALUES_MAX + FW_CFG_FILES_MAX];
+	struct item *dir; /* the one with the list of files */
 };
 
 /* --- items ---------------------------------------------------------------------------------- */
@@ -162,19 +163,14 @@ static int check_file(const struct fw_cfg *f, const char *name, size_t len)
 /* Its entry in the directory, which has the room. */
 static void list_file(struct fw_cfg *f, const struct item *file)
 {
-	struct item *dir = NULL;
-	uint8_t *entry;
+	uint8_t *entry = f->dir->data + f->dir->len;
 
-	for (unsigned i = 0; i < f->nitems && !dir; i++)
-		if (f->item[i].key == KEY_FILE_DIR)
-			dir = &f->item[i];
-	entry = dir->data + dir->len;
 	put_be32(entry, file->len);
 	entry[4] = (uint8_t)(file->key >> 8);
 	entry[5] = (uint8_t)file->key;
 	memcpy(entry + 8, file->name, FW_CFG_NAME_SIZE);
-	dir->len += DIR_ENTRY;
-	put_be32(dir->data, ++f->nfiles);
+	f->dir->len += DIR_ENTRY;
+	put_be32(f->dir->data, ++f->nfiles);
 }
 
 static int add_file(
@@ -238,9 +234,11 @@ static int add_directory(struct fw_cfg *f)
 	static const uint8_t room[DIR_SIZE];
 	int err = add_item(f, KEY_FILE_DIR, room, sizeof(room), "");
 
-	if (!err)
-		f->item[f->nitems - 1].len = 4;
-	return err;
+	if (err)
+		return err;
+	f->dir = &f->item[f->nitems - 1];
+	f->dir->len = 4; /* the count */
+	return OK;
 }
 
 static int add_e820(struct fw_cfg *f, struct errmsg *e)
