@@ -130,14 +130,15 @@ static const uint8_t *item_at(const struct fw_cfg *f, uint16_t key, uint32_t off
 	return *left ? i->data + offset : NULL;
 }
 
+/* A copy of the data; NULL: zeros. */
 static int add_item(struct fw_cfg *f, uint16_t key, const void *data, size_t len, const char *name)
 {
 	struct item *i = &f->item[f->nitems];
 
-	*i = (struct item){.key = key, .len = (uint32_t)len, .data = heap_alloc(MAX(len, 1UL))};
+	*i = (struct item){.key = key, .len = (uint32_t)len, .data = heap_zalloc(MAX(len, 1UL))};
 	if (!i->data)
 		return ERR_NOMEM;
-	if (len)
+	if (data)
 		memcpy(i->data, data, len);
 	str_copy(i->name, sizeof(i->name), name);
 	f->nitems++;
@@ -231,8 +232,7 @@ static int add_values(struct fw_cfg *f)
 /* An empty directory with room for all of its entries. */
 static int add_directory(struct fw_cfg *f)
 {
-	static const uint8_t room[DIR_SIZE];
-	int err = add_item(f, KEY_FILE_DIR, room, sizeof(room), "");
+	int err = add_item(f, KEY_FILE_DIR, NULL, DIR_SIZE, "");
 
 	if (err)
 		return err;
