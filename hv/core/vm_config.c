@@ -148,6 +148,10 @@ static const struct prop console_props[] = {
     {"port-name", PROP_TEXT, false, DEV(port_name), .rule = &rule_print},
 };
 
+static const struct prop fw_cfg_props[] = {
+    PROP_COMPATIBLE,
+};
+
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
 	const struct prop *props;
@@ -180,6 +184,7 @@ static const struct dev_row {
     {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
+    {"amber,fw-cfg", CONFIG_FW_CFG, false, PROPS(fw_cfg_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)
@@ -516,6 +521,10 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 {
 	if (a->kind == CONFIG_UART && b->kind == CONFIG_UART && a->uart_index == b->uart_index) {
 		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
+		return true;
+	}
+	if (a->kind == CONFIG_FW_CFG && b->kind == CONFIG_FW_CFG) {
+		REFUSE(c, "there is one already, %s", b->name);
 		return true;
 	}
 	if (a->pci_slot && a->pci_slot == b->pci_slot) {

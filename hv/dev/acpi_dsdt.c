@@ -8,6 +8,7 @@
 #include "hv/core/vm.h"
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/acpi_pm.h"
+#include "hv/dev/fw_cfg.h"
 #include "hv/dev/pci_bus.h"
 #include "hv/lib/fmt.h"
 
@@ -70,6 +71,22 @@ static void write_uart(struct aml *a, unsigned index)
 	aml_close(a, dev);
 }
 
+/* There, and not shown to users. */
+static void write_fw_cfg(struct aml *a)
+{
+	enum { PRESENT = 1 << 0, ENABLED = 1 << 1, FUNCTIONING = 1 << 3 };
+	size_t dev = aml_device(a, "FWCF");
+	struct aml_res r;
+
+	aml_name(a, "_HID");
+	aml_string(a, "QEMU0002");
+	aml_name_integer(a, "_STA", PRESENT | ENABLED | FUNCTIONING);
+	aml_res_init(&r);
+	aml_res_io(&r, FW_CFG_PORTS, FW_CFG_PORTS_LEN);
+	aml_name_crs(a, &r);
+	aml_close(a, dev);
+}
+
 static void write_lpc(struct vm *vm, struct aml *a)
 {
 	size_t lpc = aml_device(a, "LPC0");
@@ -82,6 +99,8 @@ static void write_lpc(struct vm *vm, struct aml *a)
 
 		if (d->kind == CONFIG_UART && d->uart_index < ARRAY_LEN(uarts))
 			write_uart(a, d->uart_index);
+		if (d->kind == CONFIG_FW_CFG)
+			write_fw_cfg(a);
 	}
 	aml_close(a, lpc);
 }

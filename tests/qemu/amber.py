@@ -130,9 +130,9 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties=""):
+                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties="", devices=""):
     """The demonstration guest, or a variant of it."""
-    devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
+    devices += 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
         devices += ('disk0 { compatible = "amber,virtio-blk"; slot = <4>; '
                     f'backend = "{disk}"; serial = "amber-{name}"; {disk_properties} }};')

@@ -138,7 +138,7 @@ def busy_disk(m, meter, name="deep"):
     m.ok(f"vm destroy {name} --yes", 300)
 
 
-def rewinds(m, meter, name="m256m"):
+def rewinds(m, meter, name="again"):
     """Fifty pages put back, and how much of that is copying: the slope from fewer pages to more."""
     start(m, name)
     order(m, name, "f", "filled")
@@ -157,7 +157,7 @@ def rewinds(m, meter, name="m256m"):
     meter.put("rewind.50.each_page", meter.instructions(page))
 
 
-def clones(m, meter, name="m256m", count=10):
+def clones(m, meter, name="again", count=10):
     """What each takes that has not run, beside the first, which has the shared memory read."""
     def clone(prefix, number):
         m.ok(f"vm clone golden {prefix} --count={number} --paused", 600)
@@ -174,7 +174,8 @@ def counted(folder, results, platform, ending, arguments, speed, labels):
     chosen = [s for s in SIZES if s[0] in labels]
     image = Image(folder, f"counted-{platform}.img",
                   manifests=[manifest(folder, f"m{label.lower()}", mib) for label, mib in chosen] +
-                  [manifest(folder, "two", 256, 2), deep_manifest(folder)],
+                  [manifest(folder, "two", 256, 2), manifest(folder, "again", 256),
+                              deep_manifest(folder)],
                   payloads=[BUILD / "guests/dirty.bz", BUILD / "guests/deep.bz"], store_mib=chosen[-1][1] + 1024)
     extra = arguments + (["--", *FLUSHES_OFF] if platform.startswith("qemu") else [])
     meter = Meter(results, ending, speed)

@@ -203,6 +203,24 @@ static void test_generation_id(void **state)
 	IN_DSDT("_GPE\x14\x13_E00\x00\x86\\\x2e_SB_VGEN\x0a\x80");
 }
 
+/* Only a machine that has the interface tells of it; every other's tables stay as they were. */
+static void test_fw_cfg(void **state)
+{
+	uint32_t without;
+	const uint8_t *device;
+
+	build();
+	without = get_le32(table("DSDT") + 4);
+	vm->config.ndevs = 3;
+	vm->config.devs[2] = (struct config_dev){.kind = CONFIG_FW_CFG};
+	build();
+	assert_true(get_le32(table("DSDT") + 4) > without);
+	device = IN_DSDT("FWCF"
+			 "\x08_HID\x0dQEMU0002\x00\x08_STA\x0a\x0b\x08_CRS");
+	/* twelve ports at 0x510, all 16 bits decoded */
+	assert_in_range(IN_DSDT("\x47\x01\x10\x05\x10\x05\x01\x0c") - device, 30, 50);
+}
+
 static void test_no_room(void **state)
 {
 	fake_of(vm)->gmem_fail_start = MEMMAP_BIOS;
@@ -324,6 +342,8 @@ static void test_iasl(void **state)
 	if (system("command -v iasl >/dev/null 2>&1") != 0)
 		skip();
 	assert_non_null(mkdtemp(dir));
+	vm->config.ndevs = 3;
+	vm->config.devs[2] = (struct config_dev){.kind = CONFIG_FW_CFG};
 	build();
 	round_trip("DSDT");
 	round_trip("FACP");
@@ -356,6 +376,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_madt_x2apic, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_mcfg, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_generation_id, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_fw_cfg, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_aml_encodings, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_aml_overflow, setup, teardown),

@@ -327,6 +327,21 @@ static void test_overlaps(void **state)
 	assert_int_equal(parse(), OK);
 }
 
+static void test_fw_cfg(void **state)
+{
+	set_text("/devices/fwcfg0", "compatible", "amber,fw-cfg");
+	assert_int_equal(parse(), OK);
+	assert_int_equal(device("fwcfg0")->kind, CONFIG_FW_CFG);
+	assert_string_equal(device("fwcfg0")->model, "amber,fw-cfg");
+	assert_int_equal(device("fwcfg0")->pci_slot, 0);
+	set_number("/devices/fwcfg0", "slot", 9);
+	refused("/devices/fwcfg0: unknown property 'slot'");
+	good(NULL);
+	set_text("/devices/fwcfg0", "compatible", "amber,fw-cfg");
+	set_text("/devices/fwcfg1", "compatible", "amber,fw-cfg");
+	refused("/devices/fwcfg0: there is one already, fwcfg1");
+}
+
 static void test_disk_of_the_store(void **state)
 {
 	set_text("/devices/disk0", "base", "debian-disk");
@@ -446,6 +461,7 @@ static void test_round_trip(void **state)
 	round_trip();
 	set_flag("/devices/disk0", "read-only");
 	set_number("/devices/serial0", "index", 2);
+	set_text("/devices/fwcfg0", "compatible", "amber,fw-cfg");
 	fdt_delprop(tree, node_at("/devices/disk0"), "slot");
 	assert_int_equal(parse(), OK);
 	round_trip();
@@ -466,6 +482,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_slots_run_out, good),
 	    cmocka_unit_test_setup(test_each_mistake, good),
 	    cmocka_unit_test_setup(test_overlaps, good),
+	    cmocka_unit_test_setup(test_fw_cfg, good),
 	    cmocka_unit_test_setup(test_disk_of_the_store, good),
 	    cmocka_unit_test_setup(test_too_many_devices, good),
 	    cmocka_unit_test_setup(test_duplicate, good),

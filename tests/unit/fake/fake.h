@@ -29,8 +29,9 @@ struct fake_vm {
 	uint64_t ram_bytes;
 	uint64_t gmem_fail_start, gmem_fail_len; /* accesses that touch this range give ERR_FAULT */
 	int gmem_fail_error;			 /* or this, if it is not OK */
-	unsigned gmem_accesses;			 /* so far; each could have waited */
-	int dma_outstanding;			 /* gmem_dma_map() less gmem_dma_unmap() */
+	bool gmem_fail_writes_only;
+	unsigned gmem_accesses; /* so far; each could have waited */
+	int dma_outstanding;	/* gmem_dma_map() less gmem_dma_unmap() */
 	/* what was asked for */
 	unsigned reset_requests, poweroff_requests, fails, holds;
 	enum vm_disposition fail_disposition; /* of the last vm_fail() or vm_hold() */

@@ -5,15 +5,15 @@
 #include "hv/mm/mm.h"
 #include "tests/unit/fake/fake.h"
 
-static void *ram_at(struct vm *vm, gpa_t addr, uint64_t len)
+static void *ram_at(struct vm *vm, gpa_t addr, uint64_t len, bool write)
 {
 	struct fake_vm *f = fake_of(vm);
 
 	f->gmem_accesses++;
 	if (addr.a > f->ram_bytes || len > f->ram_bytes - addr.a)
 		return NULL;
-	if (f->gmem_fail_len && addr.a < f->gmem_fail_start + f->gmem_fail_len &&
-	    addr.a + len > f->gmem_fail_start)
+	if (f->gmem_fail_len && (write || !f->gmem_fail_writes_only) &&
+	    addr.a < f->gmem_fail_start + f->gmem_fail_len && addr.a + len > f->gmem_fail_start)
 		return NULL;
 	return f->ram + addr.a;
 }
@@ -28,7 +28,7 @@ static int failure(struct vm *vm)
 
 int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
 {
-	const void *p = ram_at(vm, addr, len);
+	const void *p = ram_at(vm, addr, len, false);
 
 	if (!p)
 		return failure(vm);
@@ -38,7 +38,7 @@ int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
 
 int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 {
-	void *p = ram_at(vm, addr, len);
+	void *p = ram_at(vm, addr, len, true);
 
 	if (!p)
 		return failure(vm);
@@ -48,7 +48,7 @@ int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 
 int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
 {
-	void *p = ram_at(vm, addr, len);
+	void *p = ram_at(vm, addr, len, true);
 
 	if (!p)
 		return failure(vm);
@@ -58,7 +58,7 @@ int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
 
 int gmem_prepare(struct vm *vm, gpa_t addr, uint64_t len, bool write)
 {
-	return ram_at(vm, addr, len) ? OK : failure(vm);
+	return ram_at(vm, addr, len, write) ? OK : failure(vm);
 }
 
 int gmem_read_u16(struct vm *vm, gpa_t addr, uint16_t *v)
@@ -74,7 +74,7 @@ int gmem_write_u16(struct vm *vm, gpa_t addr, uint16_t v)
 int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsigned len)
 {
 	uint8_t expected[16];
-	void *p = ram_at(vm, addr, len);
+	void *p = ram_at(vm, addr, len, true);
 
 	if (!p || len > sizeof(expected))
 		return failure(vm);
@@ -88,7 +88,7 @@ int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsi
 int gmem_dma_map(struct vm *vm, gpa_t addr, uint64_t len, bool device_writes, struct sg *sg,
     unsigned max, unsigned *count)
 {
-	uint8_t *p = ram_at(vm, addr, len);
+	uint8_t *p = ram_at(vm, addr, len, device_writes);
 	unsigned n = 0;
 
 	if (!p)
