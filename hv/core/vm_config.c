@@ -148,6 +148,8 @@ static const struct prop console_props[] = {
     {"port-name", PROP_TEXT, false, DEV(port_name), .rule = &rule_print},
 };
 
+static const struct prop hpet_props[] = {PROP_COMPATIBLE};
+
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
 	const struct prop *props;
@@ -180,6 +182,7 @@ static const struct dev_row {
     {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
+    {"amber,hpet", CONFIG_HPET, false, PROPS(hpet_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)
@@ -516,6 +519,10 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 {
 	if (a->kind == CONFIG_UART && b->kind == CONFIG_UART && a->uart_index == b->uart_index) {
 		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
+		return true;
+	}
+	if (a->kind == CONFIG_HPET && b->kind == CONFIG_HPET) {
+		REFUSE(c, "%s is the machine's HPET already", b->name);
 		return true;
 	}
 	if (a->pci_slot && a->pci_slot == b->pci_slot) {

@@ -327,6 +327,21 @@ static void test_overlaps(void **state)
 	assert_int_equal(parse(), OK);
 }
 
+static void test_hpet(void **state)
+{
+	set_text("/devices/timers", "compatible", "amber,hpet");
+	assert_int_equal(parse(), OK);
+	assert_int_equal(device("timers")->kind, CONFIG_HPET);
+	assert_string_equal(device("timers")->model, "amber,hpet");
+	assert_int_equal(device("timers")->pci_slot, 0);
+	set_number("/devices/timers", "slot", 6);
+	refused("/devices/timers: unknown property 'slot'");
+	good(NULL);
+	set_text("/devices/timers", "compatible", "amber,hpet");
+	set_text("/devices/more", "compatible", "amber,hpet");
+	refused("/devices/timers: more is the machine's HPET already");
+}
+
 static void test_disk_of_the_store(void **state)
 {
 	set_text("/devices/disk0", "base", "debian-disk");
@@ -446,6 +461,7 @@ static void test_round_trip(void **state)
 	round_trip();
 	set_flag("/devices/disk0", "read-only");
 	set_number("/devices/serial0", "index", 2);
+	set_text("/devices/timers", "compatible", "amber,hpet");
 	fdt_delprop(tree, node_at("/devices/disk0"), "slot");
 	assert_int_equal(parse(), OK);
 	round_trip();
@@ -466,6 +482,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_slots_run_out, good),
 	    cmocka_unit_test_setup(test_each_mistake, good),
 	    cmocka_unit_test_setup(test_overlaps, good),
+	    cmocka_unit_test_setup(test_hpet, good),
 	    cmocka_unit_test_setup(test_disk_of_the_store, good),
 	    cmocka_unit_test_setup(test_too_many_devices, good),
 	    cmocka_unit_test_setup(test_duplicate, good),
