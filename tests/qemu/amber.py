@@ -130,7 +130,7 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties=""):
+                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties="", more_devices=""):
     """The demonstration guest, or a variant of it."""
     devices = 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
@@ -139,6 +139,7 @@ def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, 
     if clock:
         devices += ('console0 { compatible = "amber,virtio-console"; slot = <5>; '
                     'port-name = "org.amber.clock"; };')
+    devices += more_devices
     return compile_manifest(folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; {"autostart;" if autostart else ""}
   memory-mib = <{memory}>; {extra} cpus {{ count = <{vcpus}>; }};
