@@ -282,7 +282,7 @@ static void arm_locked(struct hpet *p)
 	if (wait == NEVER)
 		vtimer_cancel(&p->timer);
 	else
-		vtimer_set(&p->timer, (p->st.since + MIN(wait, WAIT_MAX)) * TICK_NS);
+		vtimer_set(&p->timer, (p->st.since + wait) * TICK_NS);
 }
 
 static void timer_fired(void *arg)
