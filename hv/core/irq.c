@@ -38,10 +38,10 @@ void irq_register_ioapic(struct vm *vm, const struct irqchip_ops *ops, void *ioa
 	vm->ioapic_ops = ops;
 }
 
-void irq_line_set(struct vm *vm, unsigned gsi, bool level)
+/* --- lines ----------------------------------------------------------------------- */
+
+static void drive(struct vm *vm, unsigned gsi, bool level)
 {
-	if (gsi >= GSI_COUNT || gsi == ISA_CASCADE)
-		return;
 	/* The I/O APIC first: its lock's rank is the lower one. */
 	if (vm->ioapic_ops && vm->ioapic_ops->ioapic_set)
 		vm->ioapic_ops->ioapic_set(
@@ -49,6 +49,74 @@ void irq_line_set(struct vm *vm, unsigned gsi, bool level)
 	if (gsi < ISA_LINES && vm->pic_ops && vm->pic_ops->pic_set)
 		vm->pic_ops->pic_set(vm->pic, gsi, level);
 }
+
+/* What the controllers see of lines with two sources. */
+static uint32_t combined(const struct vm *vm)
+{
+	return (vm->lines_first & ~vm->lines_taken) | vm->lines_second;
+}
+
+/* The lock is held until the controllers have the level: of two sources, the last one must win. */
+static void first_set(struct vm *vm, unsigned gsi, bool level)
+{
+	uint64_t flags = spin_lock(&vm->line_lock);
+
+	if (level)
+		vm->lines_first |= 1U << gsi;
+	else
+		vm->lines_first &= ~(1U << gsi);
+	if (!(vm->lines_taken >> gsi & 1))
+		drive(vm, gsi, combined(vm) >> gsi & 1);
+	spin_unlock(&vm->line_lock, flags);
+}
+
+void irq_line_set(struct vm *vm, unsigned gsi, bool level)
+{
+	if (gsi >= GSI_COUNT || gsi == ISA_CASCADE)
+		return;
+	if (vm->lines_shared)
+		first_set(vm, gsi, level);
+	else
+		drive(vm, gsi, level);
+}
+
+void irq_second_open(struct vm *vm)
+{
+	spinlock_init(&vm->line_lock, RANK_LINES);
+	vm->lines_first = vm->lines_second = vm->lines_taken = 0;
+	vm->lines_shared = true;
+}
+
+void irq_second_close(struct vm *vm)
+{
+	vm->lines_shared = false;
+}
+
+void irq_second_set(struct vm *vm, uint32_t levels, uint32_t taken)
+{
+	uint64_t flags = spin_lock(&vm->line_lock);
+	uint32_t before = combined(vm), changed;
+
+	vm->lines_second = levels;
+	vm->lines_taken = taken;
+	changed =
+	    (before ^ combined(vm)) | levels; /* those anew: after a load, and never lost (I7) */
+	for (unsigned gsi = 0; gsi < GSI_COUNT; gsi++)
+		if (changed >> gsi & 1)
+			drive(vm, gsi, combined(vm) >> gsi & 1);
+	spin_unlock(&vm->line_lock, flags);
+}
+
+void irq_second_load(struct vm *vm, uint32_t levels, uint32_t taken)
+{
+	uint64_t flags = spin_lock(&vm->line_lock);
+
+	vm->lines_second = levels;
+	vm->lines_taken = taken;
+	spin_unlock(&vm->line_lock, flags);
+}
+
+/* --- messages -------------------------------------------------------------------- */
 
 void irq_extint_set(struct vm *vm, bool level)
 {

@@ -21,6 +21,19 @@ struct vcpu;
 #define GSI_COUNT 24
 void irq_line_set(struct vm *vm, unsigned gsi, bool level);
 
+/*
+ * A second source of lines, for the one device that shares them with their owners: the HPET.
+ * Masks have a bit for each GSI. Without irq_second_open() there is none. A line is asserted if
+ * its owner or the second source asserts it; of the lines in 'taken' the second source alone
+ * drives the controllers, and what their owners say is kept until it gives them back.
+ */
+void irq_second_open(struct vm *vm);  /* no vCPU runs */
+void irq_second_close(struct vm *vm); /* the same; for destroy, drives nothing */
+/* Sets all that the second source asserts and takes. Any context. */
+void irq_second_set(struct vm *vm, uint32_t levels, uint32_t taken);
+/* The same without a word to the controllers: at a load, theirs come with their own state. */
+void irq_second_load(struct vm *vm, uint32_t levels, uint32_t taken);
+
 /* A message-signalled interrupt: a write of data to 0xFEExxxxx (SDM volume 3,
  * 11.11). Any context. */
 void irq_msi(struct vm *vm, uint64_t address, uint32_t data);

@@ -15,6 +15,7 @@ enum memmap {
 #define MEMMAP_PCI_HOLE	   0xc0000000ULL /* BARs */
 #define MEMMAP_PCI_END	   0xfec00000ULL
 #define MEMMAP_IOAPIC	   0xfec00000ULL
+#define MEMMAP_HPET	   0xfed00000ULL
 #define MEMMAP_LAPIC	   0xfee00000ULL
 #define MEMMAP_HIGH_RAM	   0x100000000ULL /* the rest of RAM */
 

@@ -125,6 +125,11 @@ struct vm {
 	/* interrupt controllers */
 	const struct irqchip_ops *pic_ops, *ioapic_ops;
 	void *pic, *ioapic;
+	/* interrupt lines with a second source (irq.c), a bit for each GSI; protected by line_lock
+	 */
+	struct spinlock line_lock;
+	bool lines_shared; /* there is one; does not change while a vCPU runs */
+	uint32_t lines_first, lines_second, lines_taken;
 	/* clock (I10): VM time = host time - time_base while running, time_stopped otherwise */
 	struct spinlock clock_lock;
 	struct list vtimers;

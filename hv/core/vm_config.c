@@ -151,6 +151,7 @@ static const struct prop console_props[] = {
 static const struct prop fw_cfg_props[] = {
     PROP_COMPATIBLE,
 };
+static const struct prop hpet_props[] = {PROP_COMPATIBLE};
 
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
@@ -184,6 +185,7 @@ static const struct dev_row {
     {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
+    {"amber,hpet", CONFIG_HPET, false, PROPS(hpet_props)},
     {"amber,fw-cfg", CONFIG_FW_CFG, false, PROPS(fw_cfg_props)},
 };
 
@@ -523,7 +525,7 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
 		return true;
 	}
-	if (a->kind == CONFIG_FW_CFG && b->kind == CONFIG_FW_CFG) {
+	if (a->kind == b->kind && (a->kind == CONFIG_HPET || a->kind == CONFIG_FW_CFG)) {
 		REFUSE(c, "there is one already, %s", b->name);
 		return true;
 	}

@@ -16,7 +16,13 @@
 
 enum boot_method { BOOT_NONE, BOOT_LINUX };
 
-enum config_dev_kind { CONFIG_UART, CONFIG_VIRTIO_BLK, CONFIG_VIRTIO_CONSOLE, CONFIG_FW_CFG };
+enum config_dev_kind {
+	CONFIG_UART,
+	CONFIG_VIRTIO_BLK,
+	CONFIG_VIRTIO_CONSOLE,
+	CONFIG_FW_CFG,
+	CONFIG_HPET,
+};
 
 /* A back end that begins so is a disk of the store. */
 #define CONFIG_STORE_PREFIX "store:"

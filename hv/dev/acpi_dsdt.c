@@ -9,6 +9,7 @@
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/fw_cfg.h"
+#include "hv/dev/hpet.h"
 #include "hv/dev/pci_bus.h"
 #include "hv/lib/fmt.h"
 
@@ -241,6 +242,18 @@ static void write_reserved(struct aml *a)
 	aml_close(a, dev);
 }
 
+static void write_hpet(struct aml *a)
+{
+	size_t dev = aml_device(a, "HPET");
+	struct aml_res r;
+
+	aml_name_eisaid(a, "_HID", "PNP0103");
+	aml_res_init(&r);
+	aml_res_memory(&r, MEMMAP_HPET, HPET_SIZE);
+	aml_name_crs(a, &r);
+	aml_close(a, dev);
+}
+
 /* \_PIC (5.8.1): the interrupt model in use, 0 for the 8259 pair, 1 for the I/O APIC. */
 static void write_pic_method(struct aml *a)
 {
@@ -324,6 +337,8 @@ void acpi_dsdt_write(struct vm *vm, struct aml *a)
 	write_reserved(a);
 	write_pci(vm, a);
 	write_vmgenid(a);
+	if (hpet_present(&vm->config))
+		write_hpet(a);
 	aml_close(a, block);
 	write_events(a);
 }

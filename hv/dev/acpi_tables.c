@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ACPI tables but for the namespace: RSDP, XSDT, FADT, FACS, MADT, MCFG.
+ * The ACPI tables but for the namespace: RSDP, XSDT, FADT, FACS, MADT, MCFG, HPET.
  * They are built in one buffer that becomes guest memory at MEMMAP_BIOS.
  */
 #include "hv/dev/acpi_tables.h"
@@ -9,6 +9,7 @@
 #include "hv/core/memmap.h"
 #include "hv/core/vm.h"
 #include "hv/dev/acpi_pm.h"
+#include "hv/dev/hpet.h"
 #include "hv/dev/pci_bus.h"
 #include "hv/lib/cursor.h"
 #include "hv/mm/mm.h"
@@ -351,6 +352,25 @@ static size_t write_mcfg(struct aml *a)
 	return start;
 }
 
+/* IA-PC HPET Specification 1.0a, 3.2.4. */
+static size_t write_hpet(struct aml *a)
+{
+	enum { SYSTEM_MEMORY = 0 };
+	size_t start = table_begin(a, "HPET", 1);
+
+	u32(a, HPET_ID);
+	u8(a, SYSTEM_MEMORY);
+	u8(a, 64); /* bits of a register */
+	u8(a, 0);  /* bit offset */
+	u8(a, 0);
+	u64(a, MEMMAP_HPET);
+	u8(a, 0); /* number of the block */
+	u16(a, HPET_MIN_PERIOD);
+	u8(a, 0); /* nothing is promised of the rest of its page */
+	table_end(a, start);
+	return start;
+}
+
 static size_t write_xsdt(struct aml *a, const size_t *tables, unsigned count)
 {
 	size_t start = table_begin(a, "XSDT", 1);
@@ -381,15 +401,18 @@ static void write_rsdp(struct aml *a, size_t xsdt)
 
 static void write_all(struct vm *vm, struct aml *a)
 {
-	size_t dsdt, facs, tables[3];
+	size_t dsdt, facs, tables[4];
+	unsigned count = 0;
 
 	zeros(a, RSDP_SIZE);
 	facs = write_facs(a);
 	dsdt = write_dsdt(vm, a);
-	tables[0] = write_fadt(a, facs, dsdt);
-	tables[1] = write_madt(vm, a);
-	tables[2] = write_mcfg(a);
-	write_rsdp(a, write_xsdt(a, tables, ARRAY_LEN(tables)));
+	tables[count++] = write_fadt(a, facs, dsdt);
+	tables[count++] = write_madt(vm, a);
+	tables[count++] = write_mcfg(a);
+	if (hpet_present(&vm->config))
+		tables[count++] = write_hpet(a);
+	write_rsdp(a, write_xsdt(a, tables, count));
 }
 
 int acpi_tables_build(struct vm *vm, uint64_t *rsdp, struct errmsg *e)

@@ -21,6 +21,7 @@ enum lock_rank {
 	RANK_SPIN_FIRST = 32,
 	RANK_PCI_BUS = RANK_SPIN_FIRST, /* guest PCI configuration space */
 	RANK_DEV_SPIN,			/* a device model that never touches guest memory */
+	RANK_LINES,			/* interrupt lines with a second source */
 	RANK_IOAPIC,
 	RANK_IOBUS, /* who answers at which address */
 	RANK_PIC,

@@ -168,6 +168,48 @@ static void test_mcfg(void **state)
 	assert_int_equal(table("MCFG")[55], 0);
 }
 
+static void add_hpet(void)
+{
+	vm->config.devs[vm->config.ndevs++] = (struct config_dev){.kind = CONFIG_HPET};
+}
+
+/* True if the XSDT, or the DSDT, says that there is one. */
+static bool says_hpet(const char *signature, const char *text, size_t n)
+{
+	const uint8_t *t = table(signature);
+
+	for (uint32_t off = 36; off + n <= get_le32(t + 4); off++)
+		if (memcmp(t + off, text, n) == 0)
+			return true;
+	return false;
+}
+
+/* IA-PC HPET Specification 1.0a, 3.2.4. */
+static void test_hpet(void **state)
+{
+	static const char device[] = "HPET\x08_HID\x0c\x41\xd0\x01\x03";
+	static const char memory[] = "\x86\x09\x00\x01\x00\x00\xd0\xfe\x00\x04\x00\x00";
+	const uint8_t *h;
+	uint32_t length;
+
+	build();
+	length = get_le32(table("XSDT") + 4);
+	assert_false(says_hpet("DSDT", device, sizeof(device) - 1));
+	add_hpet();
+	build();
+	assert_int_equal(get_le32(table("XSDT") + 4), length + 8);
+	h = table("HPET");
+	assert_int_equal(get_le32(h + 4), 56);
+	assert_sum(h, 56);
+	assert_int_equal(get_le32(h + 36), 0x8086a701); /* as its first register */
+	assert_memory_equal(h + 40, "\x00\x40\x00\x00", 4);
+	assert_int_equal(get_le64(h + 44), 0xfed00000);
+	assert_int_equal(h[52], 0);
+	assert_int_equal(get_le16(h + 53), 2000);
+	assert_true(says_hpet("DSDT", device, sizeof(device) - 1));
+	assert_true(says_hpet("DSDT", memory, sizeof(memory) - 1));
+}
+
 /* Where s is in the DSDT; it is there once. */
 static const uint8_t *in_dsdt(const char *s, size_t n)
 {
@@ -344,11 +386,13 @@ static void test_iasl(void **state)
 	assert_non_null(mkdtemp(dir));
 	vm->config.ndevs = 3;
 	vm->config.devs[2] = (struct config_dev){.kind = CONFIG_FW_CFG};
+	add_hpet();
 	build();
 	round_trip("DSDT");
 	round_trip("FACP");
 	round_trip("APIC");
 	round_trip("MCFG");
+	round_trip("HPET");
 	run(getenv("KEEP") ? "pwd" : "rm -rf $PWD");
 }
 
@@ -375,6 +419,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_madt, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_madt_x2apic, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_mcfg, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_hpet, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_generation_id, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_fw_cfg, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),

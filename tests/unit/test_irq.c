@@ -75,6 +75,41 @@ static void high_lines_are_the_ioapics_alone(void **state)
 	irq_line_set(vm, 0xffffffff, true);
 }
 
+/* Both assert, one lets go; what the second takes is its alone until it gives it back. */
+static void a_second_source(void **state)
+{
+	struct fake_vm *f = fake_of(vm);
+
+	irq_second_open(vm);
+	irq_line_set(vm, 17, true);
+	irq_second_set(vm, 1 << 17 | 1 << 18, 0);
+	assert_int_equal(f->ioapic_edges[17], 1);
+	assert_true(f->ioapic_level[18]);
+	irq_line_set(vm, 17, false);
+	irq_line_set(vm, 18, false);
+	assert_true(f->ioapic_level[17]);
+	assert_true(f->ioapic_level[18]);
+	irq_line_set(vm, 0, true);
+	irq_second_set(vm, 0, 1 << 0 | 1 << 8);
+	assert_false(f->ioapic_level[17]);
+	assert_false(f->pic_level[0]);
+	assert_false(f->ioapic_level[2]);
+	irq_line_set(vm, 8, true);
+	irq_line_set(vm, 0, false);
+	irq_line_set(vm, 0, true);
+	assert_int_equal(f->pic_edges[8], 0);
+	assert_int_equal(f->pic_edges[0], 1);
+	irq_second_set(vm, 0, 0);
+	assert_true(f->pic_level[0]);
+	assert_true(f->pic_level[8]);
+	irq_second_load(vm, 1 << 4, 1 << 0); /* a load says nothing to the controllers */
+	assert_true(f->pic_level[0]);
+	assert_false(f->pic_level[4]);
+	irq_second_set(vm, 1 << 4, 1 << 0); /* the resume does, of all that is asserted */
+	assert_true(f->pic_level[4]);
+	irq_second_close(vm);
+}
+
 static void msi_physical_destination(void **state)
 {
 	irq_msi(vm, 0xfee02000, 0x4041);
@@ -196,6 +231,7 @@ int main(void)
 	    T(lines_reach_both_controllers),
 	    T(timer_arrives_at_ioapic_pin_2),
 	    T(high_lines_are_the_ioapics_alone),
+	    T(a_second_source),
 	    T(msi_physical_destination),
 	    T(msi_elsewhere_is_no_interrupt),
 	    T(msi_logical_flat),

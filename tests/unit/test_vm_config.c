@@ -342,6 +342,21 @@ static void test_fw_cfg(void **state)
 	refused("/devices/fwcfg0: there is one already, fwcfg1");
 }
 
+static void test_hpet(void **state)
+{
+	set_text("/devices/timers", "compatible", "amber,hpet");
+	assert_int_equal(parse(), OK);
+	assert_int_equal(device("timers")->kind, CONFIG_HPET);
+	assert_string_equal(device("timers")->model, "amber,hpet");
+	assert_int_equal(device("timers")->pci_slot, 0);
+	set_number("/devices/timers", "slot", 6);
+	refused("/devices/timers: unknown property 'slot'");
+	good(NULL);
+	set_text("/devices/timers", "compatible", "amber,hpet");
+	set_text("/devices/more", "compatible", "amber,hpet");
+	refused("/devices/timers: there is one already, more");
+}
+
 static void test_disk_of_the_store(void **state)
 {
 	set_text("/devices/disk0", "base", "debian-disk");
@@ -462,6 +477,7 @@ static void test_round_trip(void **state)
 	set_flag("/devices/disk0", "read-only");
 	set_number("/devices/serial0", "index", 2);
 	set_text("/devices/fwcfg0", "compatible", "amber,fw-cfg");
+	set_text("/devices/timers", "compatible", "amber,hpet");
 	fdt_delprop(tree, node_at("/devices/disk0"), "slot");
 	assert_int_equal(parse(), OK);
 	round_trip();
@@ -483,6 +499,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_each_mistake, good),
 	    cmocka_unit_test_setup(test_overlaps, good),
 	    cmocka_unit_test_setup(test_fw_cfg, good),
+	    cmocka_unit_test_setup(test_hpet, good),
 	    cmocka_unit_test_setup(test_disk_of_the_store, good),
 	    cmocka_unit_test_setup(test_too_many_devices, good),
 	    cmocka_unit_test_setup(test_duplicate, good),
