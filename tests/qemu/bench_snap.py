@@ -179,7 +179,7 @@ def counted(folder, results, platform, ending, arguments, speed, labels):
                   payloads=[BUILD / "guests/dirty.bz", BUILD / "guests/deep.bz"], store_mib=chosen[-1][1] + 1024)
     extra = arguments + (["--", *FLUSHES_OFF] if platform.startswith("qemu") else [])
     meter = Meter(results, ending, speed)
-    with Machine(image, platform, extra=extra, smp=1, mem=2 * chosen[-1][1] + 512,
+    with Machine(image, platform, extra=extra, smp=1, mem=2 * chosen[-1][1] + 1024,
                  timeout=3600) as m:
         m.prompt(600)
         sizes(m, meter, labels)
