@@ -22,7 +22,9 @@ enum {
 	TSC_MIN_KHZ = 100000,	/* 100 MHz */
 	TSC_MAX_KHZ = 10000000, /* 10 GHz */
 	SLOT_MIN = 1,
-	SLOT_MAX = 30, /* 0 is the host bridge, 31 the LPC bridge */
+	SLOT_MAX = 30,		/* 0 is the host bridge, 31 the LPC bridge */
+	DEBUG_EXIT_BASE = 0xf4, /* where test kernels expect it */
+	DEBUG_EXIT_PORTS = 4,
 	SLOT_AUTO = 4, /* devices without a slot get the free ones from here on */
 };
 
@@ -148,6 +150,12 @@ static const struct prop console_props[] = {
     {"port-name", PROP_TEXT, false, DEV(port_name), .rule = &rule_print},
 };
 
+static const struct prop debug_exit_props[] = {
+    PROP_COMPATIBLE,
+    {"io-base", PROP_NUMBER, false, DEV(io_base), .min = 1, .max = 0xffff},
+    {"io-size", PROP_NUMBER, false, DEV(io_size), .min = 1, .max = DEBUG_EXIT_PORTS},
+};
+
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
 	const struct prop *props;
@@ -180,6 +188,7 @@ static const struct dev_row {
     {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
+    {"amber,debug-exit", CONFIG_DEBUG_EXIT, false, PROPS(debug_exit_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)
@@ -530,6 +539,18 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 	return false;
 }
 
+static int check_debug_exit(const struct ctx *c, struct config_dev *d)
+{
+	if (!d->io_base)
+		d->io_base = DEBUG_EXIT_BASE;
+	if (!d->io_size)
+		d->io_size = DEBUG_EXIT_PORTS;
+	if (d->io_base + d->io_size > 0x10000)
+		return REFUSE(
+		    c, "%u ports from %#x on are more than there are", d->io_size, d->io_base);
+	return OK;
+}
+
 static int check_devices(const struct ctx *root, struct vm_config *v)
 {
 	uint64_t used = 0;
@@ -543,6 +564,8 @@ static int check_devices(const struct ctx *root, struct vm_config *v)
 			sizeof(CONFIG_STORE_PREFIX) - 1) != 0)
 			return REFUSE(&c, "%s: only with a backend '" CONFIG_STORE_PREFIX "NAME'",
 			    v->devs[i].base[0] ? "base" : "size-mib");
+		if (v->devs[i].kind == CONFIG_DEBUG_EXIT && check_debug_exit(&c, &v->devs[i]))
+			return ERR_INVAL;
 		for (uint32_t k = 0; k < i; k++)
 			if (clash(&c, &v->devs[i], &v->devs[k]))
 				return ERR_INVAL;

@@ -85,6 +85,7 @@ static int good(void **state)
 	set_text("/devices/console0", "compatible", "amber,virtio-console");
 	set_number("/devices/console0", "slot", 5);
 	set_text("/devices/console0", "port-name", "org.amber.clock");
+	set_text("/devices/exit0", "compatible", "amber,debug-exit");
 	return 0;
 }
 
@@ -123,7 +124,7 @@ static void test_good(void **state)
 	assert_string_equal(config.kernel, "vmlinuz");
 	assert_string_equal(config.initrd, "debian.cpio.gz");
 	assert_string_equal(config.cmdline, "console=ttyS0");
-	assert_int_equal(config.ndevs, 3);
+	assert_int_equal(config.ndevs, 4);
 	d = device("serial0");
 	assert_int_equal(d->kind, CONFIG_UART);
 	assert_int_equal(d->uart_index, 0);
@@ -137,6 +138,11 @@ static void test_good(void **state)
 	d = device("console0");
 	assert_int_equal(d->pci_slot, 5);
 	assert_string_equal(d->port_name, "org.amber.clock");
+	d = device("exit0");
+	assert_int_equal(d->kind, CONFIG_DEBUG_EXIT);
+	assert_int_equal(d->io_base, 0xf4);
+	assert_int_equal(d->io_size, 4);
+	assert_int_equal(d->pci_slot, 0);
 }
 
 static void test_defaults(void **state)
@@ -251,6 +257,12 @@ static const struct row rows[] = {
     {"/cpus/cpu0", NULL, NODE, NULL, 0, "/cpus: unknown node 'cpu0'"},
     {"/boot", "method", TEXT, "floppy", 0, "/boot: method: must be \"none\" or \"linux\""},
     {"/boot", "method", TEXT, "none", 0, "/boot: command-line: not with method \"none\""},
+    {"/devices/exit0", "io-base", NUMBER, NULL, 0,
+	"/devices/exit0: io-base: 0 is not in 1 to 65535"},
+    {"/devices/exit0", "io-base", NUMBER, NULL, 0xfffd,
+	"/devices/exit0: 4 ports from 0xfffd on are more than there are"},
+    {"/devices/exit0", "io-size", NUMBER, NULL, 5, "/devices/exit0: io-size: 5 is not in 1 to 4"},
+    {"/devices/exit0", "slot", NUMBER, NULL, 5, "/devices/exit0: unknown property 'slot'"},
     {"/boot", "kernel", DELETE, NULL, 0, "/boot: kernel is missing"},
     {"/boot", "kernel", TEXT, "", 0, "/boot: kernel is missing"},
     {"/boot", "kernel", TEXT, "../vmlinuz", 0,
