@@ -88,7 +88,7 @@ static const struct text_rule rule_print = {"printable ASCII text", is_print, is
 
 static const char *const words_guest[] = {"amber,guest", NULL};
 static const char *const words_boot[] = {
-    "none", "linux", NULL}; /* in the order of enum boot_method */
+    "none", "linux", "multiboot", "multiboot2", "pvh", NULL}; /* in the order of enum boot_method */
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define CFG(member)	 AT(struct vm_config, member)
@@ -504,7 +504,7 @@ static int check_boot(
 	struct ctx c;
 
 	ctx_child(&c, root, root->node, "boot");
-	if (v->boot == BOOT_LINUX && !v->kernel[0])
+	if (v->boot != BOOT_NONE && !v->kernel[0])
 		return REFUSE(&c, "%s is missing", "kernel");
 	if (v->boot == BOOT_NONE && v->cmdline[0])
 		return REFUSE(&c, "%s: not with method \"none\"", "command-line");

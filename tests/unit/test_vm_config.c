@@ -145,6 +145,20 @@ static void test_good(void **state)
 	assert_int_equal(d->pci_slot, 0);
 }
 
+static void test_boot_methods(void **state)
+{
+	static const char *const words[] = {"linux", "multiboot", "multiboot2", "pvh"};
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+		good(state);
+		set_text("/boot", "method", words[i]);
+		assert_int_equal(parse(), OK);
+		assert_int_equal(config.boot, BOOT_LINUX + i);
+		fdt_delprop(tree, node_at("/boot"), "kernel");
+		refused("/boot: kernel is missing");
+	}
+}
+
 static void test_defaults(void **state)
 {
 	uint8_t first[16];
@@ -255,7 +269,9 @@ static const struct row rows[] = {
     {"/cpus", "threads", NUMBER, NULL, 2,
 	"/cpus: 1 sockets of 2 cores of 2 threads are not 2 CPUs"},
     {"/cpus/cpu0", NULL, NODE, NULL, 0, "/cpus: unknown node 'cpu0'"},
-    {"/boot", "method", TEXT, "floppy", 0, "/boot: method: must be \"none\" or \"linux\""},
+    {"/boot", "method", TEXT, "floppy", 0,
+	"/boot: method: must be \"none\" or \"linux\" or \"multiboot\" or \"multiboot2\" or "
+	"\"pvh\""},
     {"/boot", "method", TEXT, "none", 0, "/boot: command-line: not with method \"none\""},
     {"/devices/exit0", "io-base", NUMBER, NULL, 0,
 	"/devices/exit0: io-base: 0 is not in 1 to 65535"},
@@ -420,7 +436,8 @@ static void test_other_root(void **state)
 	minimal("/config");
 	set_text("/config/boot", "method", "floppy");
 	assert_int_not_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
-	assert_string_equal(msg.text, "/config/boot: method: must be \"none\" or \"linux\"");
+	assert_string_equal(msg.text, "/config/boot: method: must be \"none\" or \"linux\" or "
+				      "\"multiboot\" or \"multiboot2\" or \"pvh\"");
 	set_text("/config/boot", "method", "none");
 	assert_int_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
 	assert_int_equal(vm_config_parse(tree, TREE, "/nothing", &config, NULL, &msg), ERR_NOENT);
@@ -471,6 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(test_good, good),
+	    cmocka_unit_test_setup(test_boot_methods, good),
 	    cmocka_unit_test_setup(test_defaults, good),
 	    cmocka_unit_test_setup(test_topology_default, good),
 	    cmocka_unit_test_setup(test_uuid, good),
