@@ -143,7 +143,7 @@ DEBUG_TESTS ?= boot console lifecycle save_restore corrupt hostile
 # Intel CPUs beside tools/run's (Ice Lake): the first with unrestricted guest, and one between.
 INTEL_MODELS ?= corei5_arrandale_m520,corei7_haswell_4770
 MODEL_TESTS ?= boot state save_restore
-GUEST_FILES := $(GUEST_BZ) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
+GUEST_FILES := $(GUEST_BZ) $(GUEST_BOOT) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
 TEST_ARGS ?=
 # Builds what it can, runs what there is; fails if either fails. Several may run at a time,
 # but one builds.
