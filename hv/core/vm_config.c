@@ -156,6 +156,8 @@ static const struct prop debug_exit_props[] = {
     {"io-size", PROP_NUMBER, false, DEV(io_size), .min = 1, .max = DEBUG_EXIT_PORTS},
 };
 
+static const struct prop testdev_props[] = {PROP_COMPATIBLE};
+
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
 	const struct prop *props;
@@ -189,6 +191,7 @@ static const struct dev_row {
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
     {"amber,debug-exit", CONFIG_DEBUG_EXIT, false, PROPS(debug_exit_props)},
+    {"amber,testdev", CONFIG_TESTDEV, false, PROPS(testdev_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)

@@ -16,7 +16,13 @@
 
 enum boot_method { BOOT_NONE, BOOT_LINUX, BOOT_MULTIBOOT, BOOT_MULTIBOOT2, BOOT_PVH };
 
-enum config_dev_kind { CONFIG_UART, CONFIG_VIRTIO_BLK, CONFIG_VIRTIO_CONSOLE, CONFIG_DEBUG_EXIT };
+enum config_dev_kind {
+	CONFIG_UART,
+	CONFIG_VIRTIO_BLK,
+	CONFIG_VIRTIO_CONSOLE,
+	CONFIG_DEBUG_EXIT,
+	CONFIG_TESTDEV
+};
 
 /* A back end that begins so is a disk of the store. */
 #define CONFIG_STORE_PREFIX "store:"
