@@ -6,6 +6,7 @@
 #include "hv/core/gmem_track.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
+#include "hv/lib/fmt.h"
 #include "hv/snapshot/engine.h"
 
 static const struct command_arg name_arg[] = {
@@ -20,6 +21,8 @@ static void describe(struct console_call *c, const struct vm *vm)
 	json_string(j, "name", vm->config.name);
 	json_string(j, "state", vm_state_text(vm->run_state));
 	json_string(j, "disposition", vm_disposition_text(vm->disposition));
+	if (vm->disposition == DISP_DEBUG_EXIT)
+		json_number(j, "exit_code", vm->exit_code);
 	json_number(j, "vcpus", vm->nvcpus);
 	json_number(j, "memory_mib", vm->config.memory / MIB);
 }
@@ -27,10 +30,12 @@ static void describe(struct console_call *c, const struct vm *vm)
 static void list_one(struct vm *vm, void *arg)
 {
 	struct console_call *c = arg;
+	char end[32];
 
+	str_format(end, sizeof(end), vm->disposition == DISP_DEBUG_EXIT ? "%s %u" : "%s",
+	    vm_disposition_text(vm->disposition), vm->exit_code);
 	call_print(c, "%-20s %-9s %-13s %5u %7u MiB\n", vm->config.name,
-	    vm_state_text(vm->run_state), vm_disposition_text(vm->disposition), vm->nvcpus,
-	    (unsigned)(vm->config.memory / MIB));
+	    vm_state_text(vm->run_state), end, vm->nvcpus, (unsigned)(vm->config.memory / MIB));
 	json_object(call_json(c), NULL);
 	describe(c, vm);
 	json_close(call_json(c));

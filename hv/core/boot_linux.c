@@ -3,7 +3,7 @@
  * The 64-bit Linux boot protocol. Offsets are those of struct boot_params, the
  * "zero page"; the setup header lies at the same offsets in it and in the file.
  */
-#include "hv/core/boot_linux.h"
+#include "hv/core/boot.h"
 #include <string.h>
 #include "hv/core/gmem.h"
 #include "hv/lib/cursor.h"
@@ -114,7 +114,7 @@ static unsigned header_end(struct cursor *c)
 	return end < SETUP_MIN_END ? 0 : MIN(end, (unsigned)BP_HEADER_END);
 }
 
-static int read_image(const struct linux_payload *p, struct image *im, struct errmsg *e)
+static int read_image(const struct boot_input *p, struct image *im, struct errmsg *e)
 {
 	uint64_t sects, end;
 	struct cursor c;
@@ -152,33 +152,31 @@ static int read_image(const struct linux_payload *p, struct image *im, struct er
  * lower moves up there, higher there is no more memory. Below 4 GiB: that is
  * what our page tables reach.
  */
-static int place_kernel(
-    struct image *im, const struct e820_entry *map, unsigned n, struct errmsg *e)
+static int place_kernel(struct image *im, const struct boot_input *p, struct errmsg *e)
 {
 	if (im->load < MIB || !range_in(im->load, im->init_size, 4 * GIB) ||
-	    !e820_is_ram(map, n, im->load, im->init_size))
+	    !e820_is_ram(p->map, p->map_count, im->load, im->init_size))
 		return err_set(e, ERR_NOSPACE, "kernel: needs %llu MiB of memory at 0x%lx",
 		    ALIGN_UP((uint64_t)im->init_size, MIB) / MIB, im->load);
 	return OK;
 }
 
 /* As high as it may be, to leave the kernel room to move. */
-static int place_initrd(struct image *im, const struct linux_payload *p,
-    const struct e820_entry *map, unsigned n, struct errmsg *e)
+static int place_initrd(struct image *im, const struct boot_input *p, struct errmsg *e)
 {
 	uint64_t limit = MIN((uint64_t)im->initrd_addr_max + 1, 4 * GIB);
 	uint64_t best = 0;
 
 	if (!p->initrd_size)
 		return OK;
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t end = MIN(map[i].start + map[i].size, limit);
+	for (unsigned i = 0; i < p->map_count; i++) {
+		uint64_t end = MIN(p->map[i].start + p->map[i].size, limit);
 		uint64_t start;
 
-		if (map[i].type != E820_RAM || p->initrd_size > end)
+		if (p->map[i].type != E820_RAM || p->initrd_size > end)
 			continue;
 		start = ALIGN_DOWN(end - p->initrd_size, PAGE_SIZE);
-		if (start >= MAX(map[i].start, im->load + im->init_size))
+		if (start >= MAX(p->map[i].start, im->load + im->init_size))
 			best = MAX(best, start);
 	}
 	if (!best)
@@ -219,8 +217,7 @@ static int write_gdt(struct vm *vm)
 	return gmem_write(vm, gpa(LOW_GDT), gdt, sizeof(gdt));
 }
 
-static int write_zero_page(struct vm *vm, const struct image *im, const struct linux_payload *p,
-    uint64_t rsdp, const struct e820_entry *map, unsigned map_count)
+static int write_zero_page(struct vm *vm, const struct image *im, const struct boot_input *p)
 {
 	uint8_t zp[BP_SIZE] = {0};
 
@@ -230,20 +227,19 @@ static int write_zero_page(struct vm *vm, const struct image *im, const struct l
 	put_le32(zp + SETUP_RAMDISK_IMAGE, (uint32_t)im->initrd);
 	put_le32(zp + SETUP_RAMDISK_SIZE, (uint32_t)p->initrd_size);
 	put_le32(zp + SETUP_CMD_LINE_PTR, LOW_CMDLINE);
-	put_le64(zp + BP_ACPI_RSDP_ADDR, rsdp);
-	zp[BP_E820_ENTRIES] = (uint8_t)map_count;
-	for (unsigned i = 0; i < map_count; i++) {
+	put_le64(zp + BP_ACPI_RSDP_ADDR, p->rsdp);
+	zp[BP_E820_ENTRIES] = (uint8_t)p->map_count;
+	for (unsigned i = 0; i < p->map_count; i++) {
 		uint8_t *entry = zp + BP_E820_TABLE + 20 * i;
 
-		put_le64(entry, map[i].start);
-		put_le64(entry + 8, map[i].size);
-		put_le32(entry + 16, map[i].type);
+		put_le64(entry, p->map[i].start);
+		put_le64(entry + 8, p->map[i].size);
+		put_le32(entry + 16, p->map[i].type);
 	}
 	return gmem_write(vm, gpa(LOW_ZERO_PAGE), zp, sizeof(zp));
 }
 
-static int write_all(struct vm *vm, const struct image *im, const struct linux_payload *p,
-    uint64_t rsdp, const struct e820_entry *map, unsigned map_count)
+static int write_all(struct vm *vm, const struct image *im, const struct boot_input *p)
 {
 	int err = gmem_write(vm, gpa(im->load), im->code, im->code_size);
 
@@ -256,7 +252,7 @@ static int write_all(struct vm *vm, const struct image *im, const struct linux_p
 	if (!err)
 		err = write_gdt(vm);
 	if (!err)
-		err = write_zero_page(vm, im, p, rsdp, map, map_count);
+		err = write_zero_page(vm, im, p);
 	return err;
 }
 
@@ -289,8 +285,8 @@ static void set_registers(struct vcpu_state *s, uint64_t load)
 	s->activity = ACTIVITY_RUNNING;
 }
 
-int boot_linux_load(struct vm *vm, const struct linux_payload *p, uint64_t rsdp,
-    const struct e820_entry *map, unsigned map_count, struct vcpu_state *bsp, struct errmsg *e)
+int boot_linux_load(
+    struct vm *vm, const struct boot_input *p, struct vcpu_state *bsp, struct errmsg *e)
 {
 	struct image im = {0};
 	int err = read_image(p, &im, e);
@@ -300,14 +296,14 @@ int boot_linux_load(struct vm *vm, const struct linux_payload *p, uint64_t rsdp,
 	if (strlen(p->cmdline) > MIN(im.cmdline_size, LOW_CMDLINE_MAX - 1U))
 		return err_set(e, ERR_RANGE, "command line: longer than the kernel's %u characters",
 		    im.cmdline_size);
-	if (map_count > E820_MAX)
+	if (p->map_count > E820_MAX)
 		return err_set(e, ERR_RANGE, "memory map: more than %d entries", E820_MAX);
-	err = place_kernel(&im, map, map_count, e);
+	err = place_kernel(&im, p, e);
 	if (!err)
-		err = place_initrd(&im, p, map, map_count, e);
+		err = place_initrd(&im, p, e);
 	if (err)
 		return err;
-	err = write_all(vm, &im, p, rsdp, map, map_count);
+	err = write_all(vm, &im, p);
 	if (err)
 		return err_set(e, err, "kernel: cannot write guest memory: %s", error_text(err));
 	set_registers(bsp, im.load);

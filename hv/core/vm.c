@@ -497,6 +497,13 @@ void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 	request_action(vm, VM_ACTION_STOP, d);
 }
 
+void vm_debug_exit(struct vm *vm, uint32_t code)
+{
+	if (vm->action != VM_ACTION_STOP) /* as above */
+		vm->exit_code = code;
+	vm_fail(vm, DISP_DEBUG_EXIT, "the guest ended its machine with exit code %u", code);
+}
+
 void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 {
 	va_list ap;

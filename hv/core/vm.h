@@ -109,6 +109,7 @@ struct vm {
 	struct waitq park_waitq;   /* who waits for vCPUs to park */
 	uint64_t noticed_at;	   /* host time of the last notice to the operator */
 	char reason[160];	   /* for DISP_ERROR and others: a sentence */
+	uint32_t exit_code;	   /* DISP_DEBUG_EXIT: what the guest wrote */
 	unsigned nvcpus;
 	struct vcpu **vcpus;
 	struct gmem *gmem;
@@ -230,5 +231,7 @@ void vm_forget_action(struct vm *vm);
 void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Stops this guest with a disposition and a reason (I4). Any context. */
 void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The guest ends its machine and says with what. Any context. */
+void vm_debug_exit(struct vm *vm, uint32_t code);
 
 #endif

@@ -22,7 +22,9 @@ enum {
 	TSC_MIN_KHZ = 100000,	/* 100 MHz */
 	TSC_MAX_KHZ = 10000000, /* 10 GHz */
 	SLOT_MIN = 1,
-	SLOT_MAX = 30, /* 0 is the host bridge, 31 the LPC bridge */
+	SLOT_MAX = 30,		/* 0 is the host bridge, 31 the LPC bridge */
+	DEBUG_EXIT_BASE = 0xf4, /* where test kernels expect it */
+	DEBUG_EXIT_PORTS = 4,
 	SLOT_AUTO = 4, /* devices without a slot get the free ones from here on */
 };
 
@@ -86,7 +88,7 @@ static const struct text_rule rule_print = {"printable ASCII text", is_print, is
 
 static const char *const words_guest[] = {"amber,guest", NULL};
 static const char *const words_boot[] = {
-    "none", "linux", NULL}; /* in the order of enum boot_method */
+    "none", "linux", "multiboot", "multiboot2", "pvh", NULL}; /* in the order of enum boot_method */
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define CFG(member)	 AT(struct vm_config, member)
@@ -148,10 +150,14 @@ static const struct prop console_props[] = {
     {"port-name", PROP_TEXT, false, DEV(port_name), .rule = &rule_print},
 };
 
-static const struct prop fw_cfg_props[] = {
+static const struct prop debug_exit_props[] = {
     PROP_COMPATIBLE,
+    {"io-base", PROP_NUMBER, false, DEV(io_base), .min = 1, .max = 0xffff},
+    {"io-size", PROP_NUMBER, false, DEV(io_size), .min = 1, .max = DEBUG_EXIT_PORTS},
 };
-static const struct prop hpet_props[] = {PROP_COMPATIBLE};
+
+/* A device that has nothing to choose, and of which a machine has one at most. */
+static const struct prop plain_props[] = {PROP_COMPATIBLE};
 
 /* A table of properties: of a fixed node, or of a kind of device. */
 struct prop_list {
@@ -185,8 +191,10 @@ static const struct dev_row {
     {"amber,ns16550", CONFIG_UART, false, PROPS(uart_props)},
     {"amber,virtio-blk", CONFIG_VIRTIO_BLK, true, PROPS(blk_props)},
     {"amber,virtio-console", CONFIG_VIRTIO_CONSOLE, true, PROPS(console_props)},
-    {"amber,hpet", CONFIG_HPET, false, PROPS(hpet_props)},
-    {"amber,fw-cfg", CONFIG_FW_CFG, false, PROPS(fw_cfg_props)},
+    {"amber,hpet", CONFIG_HPET, false, PROPS(plain_props)},
+    {"amber,fw-cfg", CONFIG_FW_CFG, false, PROPS(plain_props)},
+    {"amber,debug-exit", CONFIG_DEBUG_EXIT, false, PROPS(debug_exit_props)},
+    {"amber,testdev", CONFIG_TESTDEV, false, PROPS(plain_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)
@@ -502,7 +510,7 @@ static int check_boot(
 	struct ctx c;
 
 	ctx_child(&c, root, root->node, "boot");
-	if (v->boot == BOOT_LINUX && !v->kernel[0])
+	if (v->boot != BOOT_NONE && !v->kernel[0])
 		return REFUSE(&c, "%s is missing", "kernel");
 	if (v->boot == BOOT_NONE && v->cmdline[0])
 		return REFUSE(&c, "%s: not with method \"none\"", "command-line");
@@ -525,7 +533,7 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
 		return true;
 	}
-	if (a->kind == b->kind && (a->kind == CONFIG_HPET || a->kind == CONFIG_FW_CFG)) {
+	if (a->kind == b->kind && dev_row_of(a)->list.props == plain_props) {
 		REFUSE(c, "there is one already, %s", b->name);
 		return true;
 	}
@@ -541,6 +549,18 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 	return false;
 }
 
+static int check_debug_exit(const struct ctx *c, struct config_dev *d)
+{
+	if (!d->io_base)
+		d->io_base = DEBUG_EXIT_BASE;
+	if (!d->io_size)
+		d->io_size = DEBUG_EXIT_PORTS;
+	if (d->io_base + d->io_size > 0x10000)
+		return REFUSE(
+		    c, "%u ports from %#x on are more than there are", d->io_size, d->io_base);
+	return OK;
+}
+
 static int check_devices(const struct ctx *root, struct vm_config *v)
 {
 	uint64_t used = 0;
@@ -554,6 +574,8 @@ static int check_devices(const struct ctx *root, struct vm_config *v)
 			sizeof(CONFIG_STORE_PREFIX) - 1) != 0)
 			return REFUSE(&c, "%s: only with a backend '" CONFIG_STORE_PREFIX "NAME'",
 			    v->devs[i].base[0] ? "base" : "size-mib");
+		if (v->devs[i].kind == CONFIG_DEBUG_EXIT && check_debug_exit(&c, &v->devs[i]))
+			return ERR_INVAL;
 		for (uint32_t k = 0; k < i; k++)
 			if (clash(&c, &v->devs[i], &v->devs[k]))
 				return ERR_INVAL;

@@ -14,7 +14,7 @@
 #define VM_MAX_DEVICES 32
 #define VM_MAX_CMDLINE 2048
 
-enum boot_method { BOOT_NONE, BOOT_LINUX };
+enum boot_method { BOOT_NONE, BOOT_LINUX, BOOT_MULTIBOOT, BOOT_MULTIBOOT2, BOOT_PVH };
 
 enum config_dev_kind {
 	CONFIG_UART,
@@ -22,6 +22,8 @@ enum config_dev_kind {
 	CONFIG_VIRTIO_CONSOLE,
 	CONFIG_FW_CFG,
 	CONFIG_HPET,
+	CONFIG_DEBUG_EXIT,
+	CONFIG_TESTDEV,
 };
 
 /* A back end that begins so is a disk of the store. */
@@ -33,6 +35,8 @@ struct config_dev {
 	char model[32];		    /* compatible string: "amber,virtio-blk" */
 	uint8_t pci_slot;	    /* PCI devices: 1..31, unique; 0: assigned in order from 4 */
 	uint8_t uart_index;	    /* UARTs: 0..3 for COM1..COM4 */
+	uint16_t io_base;	    /* debug exits: the first port */
+	uint8_t io_size;	    /* debug exits: how many ports */
 	char backend[64]; /* disks: partition label, "guid:..." or "store:NAME"; empty for others */
 	char base[64];	  /* disks of the store, if made anew: the partition or payload below */
 	uint64_t disk_size; /* the same: bytes; 0: the base's */

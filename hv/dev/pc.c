@@ -2,7 +2,7 @@
 /* The PC at power-on: tables, memory map, payload. */
 #include "hv/dev/pc.h"
 
-#include "hv/core/boot_linux.h"
+#include "hv/core/boot.h"
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/virtio_blk.h"
@@ -15,26 +15,39 @@ static int find_payload(const char *what, const char *name, struct payload *out,
 	return err_set(e, ERR_NOENT, "/boot: %s '%s' is not on the boot volume", what, name);
 }
 
-static int boot_linux(struct vm *vm, uint64_t rsdp, struct errmsg *e)
+static boot_load_fn *const methods[] = {
+    [BOOT_LINUX] = boot_linux_load,
+    [BOOT_MULTIBOOT] = boot_multiboot_load,
+    [BOOT_MULTIBOOT2] = boot_multiboot2_load,
+    [BOOT_PVH] = boot_pvh_load,
+};
+
+static int load_payload(struct vm *vm, uint64_t rsdp, struct errmsg *e)
 {
+	const struct vm_config *config = &vm->config;
 	struct payload kernel, initrd = {.data = NULL};
 	struct e820_entry map[E820_MAX];
-	unsigned entries = e820_build(vm->config.memory, map);
-	struct linux_payload p;
-	int err = find_payload("kernel", vm->config.kernel, &kernel, e);
+	unsigned entries = e820_build(config->memory, map);
+	struct boot_input in;
+	int err = find_payload("kernel", config->kernel, &kernel, e);
 
-	if (!err && vm->config.initrd[0])
-		err = find_payload("initrd", vm->config.initrd, &initrd, e);
+	if (!err && config->initrd[0])
+		err = find_payload("initrd", config->initrd, &initrd, e);
 	if (err)
 		return err;
-	p = (struct linux_payload){
+	in = (struct boot_input){
 	    .kernel = kernel.data,
 	    .kernel_size = kernel.size,
+	    .kernel_name = config->kernel,
 	    .initrd = initrd.data,
 	    .initrd_size = initrd.data ? initrd.size : 0,
-	    .cmdline = vm->config.cmdline,
+	    .initrd_name = config->initrd,
+	    .cmdline = config->cmdline,
+	    .rsdp = rsdp,
+	    .map = map,
+	    .map_count = entries,
 	};
-	return boot_linux_load(vm, &p, rsdp, map, entries, &vm->vcpus[0]->state, e);
+	return methods[config->boot](vm, &in, &vm->vcpus[0]->state, e);
 }
 
 /* Virtual wire mode, as firmware leaves it (MP specification 1.4, 3.6.2.2): the 8259 reaches the
@@ -65,5 +78,5 @@ int pc_boot(struct vm *vm, struct errmsg *e)
 	virtual_wire(vm);
 	if (err || vm->config.boot == BOOT_NONE)
 		return err;
-	return boot_linux(vm, rsdp, e);
+	return load_payload(vm, rsdp, e);
 }

@@ -19,5 +19,24 @@ $(G)/%.bz: $(G)/%.elf
 	$(OBJCOPY) -O binary $< $@
 .PRECIOUS: $(G)/%.o $(G)/%.elf
 
+# The kernel for Multiboot and PVH: an ELF file of 32 bits, the same as one of 64, and a flat file.
+GUEST_BOOT := $(addprefix $(G)/,boot.elf boot64.elf boot.bin)
+BOOT_LINK = $(LD) -m elf_i386 -nostdlib -static --build-id=none -z noexecstack \
+	--no-warn-rwx-segments -T tests/guests/boot/boot.ld
+$(G)/boot/boot.o: tests/guests/boot/boot.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -mno-red-zone,$(GUEST_CFLAGS)) -m32 -c $< -o $@
+$(G)/boot/start.o $(G)/boot/flat.o: tests/guests/boot/start.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf32 $(if $(findstring flat,$@),-DFLAT) -o $@ $<
+$(G)/boot.elf: $(G)/boot/start.o $(G)/boot/boot.o tests/guests/boot/boot.ld
+	$(BOOT_LINK) -o $@ $(filter %.o,$^)
+$(G)/boot64.elf: $(G)/boot.elf
+	$(OBJCOPY) -O elf64-x86-64 $< $@
+$(G)/boot/flat.elf: $(G)/boot/flat.o $(G)/boot/boot.o tests/guests/boot/boot.ld
+	$(BOOT_LINK) -o $@ $(filter %.o,$^)
+$(G)/boot.bin: $(G)/boot/flat.elf
+	$(OBJCOPY) -O binary $< $@
+
 .PHONY: test-guests-build
-test-guests-build: $(GUEST_BZ)
+test-guests-build: $(GUEST_BZ) $(GUEST_BOOT)

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-#include "hv/core/boot_linux.h"
+#include "hv/core/boot.h"
 #include "hv/core/memmap.h"
 #include "hv/lib/cursor.h"
 #include "tests/unit/fake/fake.h"
@@ -27,7 +27,7 @@ enum {
 };
 
 static uint8_t kernel[KERNEL_SIZE], initrd[INITRD_SIZE];
-static struct linux_payload payload;
+static struct boot_input payload;
 static struct vm *vm;
 static struct vcpu_state bsp;
 static struct e820_entry map[E820_MAX];
@@ -57,9 +57,16 @@ static int setup(void **state)
 	make_kernel();
 	for (size_t i = 0; i < INITRD_SIZE; i++)
 		initrd[i] = (uint8_t)(i * 7);
-	payload = (struct linux_payload){kernel, KERNEL_SIZE, initrd, INITRD_SIZE, "console=ttyS0"};
 	vm = fake_vm_new(1, 64 * MIB);
 	map_count = e820_build(64 * MIB, map);
+	payload = (struct boot_input){.kernel = kernel,
+	    .kernel_size = KERNEL_SIZE,
+	    .initrd = initrd,
+	    .initrd_size = INITRD_SIZE,
+	    .cmdline = "console=ttyS0",
+	    .rsdp = RSDP,
+	    .map = map,
+	    .map_count = map_count};
 	memset(&bsp, 0, sizeof(bsp));
 	return 0;
 }
@@ -73,7 +80,7 @@ static int teardown(void **state)
 static int load(void)
 {
 	memset(&msg, 0, sizeof(msg));
-	return boot_linux_load(vm, &payload, RSDP, map, map_count, &bsp, &msg);
+	return boot_linux_load(vm, &payload, &bsp, &msg);
 }
 
 static const uint8_t *at(uint64_t addr)

@@ -85,6 +85,7 @@ static int good(void **state)
 	set_text("/devices/console0", "compatible", "amber,virtio-console");
 	set_number("/devices/console0", "slot", 5);
 	set_text("/devices/console0", "port-name", "org.amber.clock");
+	set_text("/devices/exit0", "compatible", "amber,debug-exit");
 	return 0;
 }
 
@@ -123,7 +124,7 @@ static void test_good(void **state)
 	assert_string_equal(config.kernel, "vmlinuz");
 	assert_string_equal(config.initrd, "debian.cpio.gz");
 	assert_string_equal(config.cmdline, "console=ttyS0");
-	assert_int_equal(config.ndevs, 3);
+	assert_int_equal(config.ndevs, 4);
 	d = device("serial0");
 	assert_int_equal(d->kind, CONFIG_UART);
 	assert_int_equal(d->uart_index, 0);
@@ -137,6 +138,25 @@ static void test_good(void **state)
 	d = device("console0");
 	assert_int_equal(d->pci_slot, 5);
 	assert_string_equal(d->port_name, "org.amber.clock");
+	d = device("exit0");
+	assert_int_equal(d->kind, CONFIG_DEBUG_EXIT);
+	assert_int_equal(d->io_base, 0xf4);
+	assert_int_equal(d->io_size, 4);
+	assert_int_equal(d->pci_slot, 0);
+}
+
+static void test_boot_methods(void **state)
+{
+	static const char *const words[] = {"linux", "multiboot", "multiboot2", "pvh"};
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+		good(state);
+		set_text("/boot", "method", words[i]);
+		assert_int_equal(parse(), OK);
+		assert_int_equal(config.boot, BOOT_LINUX + i);
+		fdt_delprop(tree, node_at("/boot"), "kernel");
+		refused("/boot: kernel is missing");
+	}
 }
 
 static void test_defaults(void **state)
@@ -249,8 +269,16 @@ static const struct row rows[] = {
     {"/cpus", "threads", NUMBER, NULL, 2,
 	"/cpus: 1 sockets of 2 cores of 2 threads are not 2 CPUs"},
     {"/cpus/cpu0", NULL, NODE, NULL, 0, "/cpus: unknown node 'cpu0'"},
-    {"/boot", "method", TEXT, "floppy", 0, "/boot: method: must be \"none\" or \"linux\""},
+    {"/boot", "method", TEXT, "floppy", 0,
+	"/boot: method: must be \"none\" or \"linux\" or \"multiboot\" or \"multiboot2\" or "
+	"\"pvh\""},
     {"/boot", "method", TEXT, "none", 0, "/boot: command-line: not with method \"none\""},
+    {"/devices/exit0", "io-base", NUMBER, NULL, 0,
+	"/devices/exit0: io-base: 0 is not in 1 to 65535"},
+    {"/devices/exit0", "io-base", NUMBER, NULL, 0xfffd,
+	"/devices/exit0: 4 ports from 0xfffd on are more than there are"},
+    {"/devices/exit0", "io-size", NUMBER, NULL, 5, "/devices/exit0: io-size: 5 is not in 1 to 4"},
+    {"/devices/exit0", "slot", NUMBER, NULL, 5, "/devices/exit0: unknown property 'slot'"},
     {"/boot", "kernel", DELETE, NULL, 0, "/boot: kernel is missing"},
     {"/boot", "kernel", TEXT, "", 0, "/boot: kernel is missing"},
     {"/boot", "kernel", TEXT, "../vmlinuz", 0,
@@ -340,6 +368,10 @@ static void test_fw_cfg(void **state)
 	set_text("/devices/fwcfg0", "compatible", "amber,fw-cfg");
 	set_text("/devices/fwcfg1", "compatible", "amber,fw-cfg");
 	refused("/devices/fwcfg0: there is one already, fwcfg1");
+	good(NULL);
+	set_text("/devices/test0", "compatible", "amber,testdev");
+	set_text("/devices/test1", "compatible", "amber,testdev");
+	refused("/devices/test0: there is one already, test1");
 }
 
 static void test_hpet(void **state)
@@ -438,7 +470,8 @@ static void test_other_root(void **state)
 	minimal("/config");
 	set_text("/config/boot", "method", "floppy");
 	assert_int_not_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
-	assert_string_equal(msg.text, "/config/boot: method: must be \"none\" or \"linux\"");
+	assert_string_equal(msg.text, "/config/boot: method: must be \"none\" or \"linux\" or "
+				      "\"multiboot\" or \"multiboot2\" or \"pvh\"");
 	set_text("/config/boot", "method", "none");
 	assert_int_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
 	assert_int_equal(vm_config_parse(tree, TREE, "/nothing", &config, NULL, &msg), ERR_NOENT);
@@ -491,6 +524,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(test_good, good),
+	    cmocka_unit_test_setup(test_boot_methods, good),
 	    cmocka_unit_test_setup(test_defaults, good),
 	    cmocka_unit_test_setup(test_topology_default, good),
 	    cmocka_unit_test_setup(test_uuid, good),

@@ -103,6 +103,12 @@ void vm_fail(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 	va_end(ap);
 }
 
+void vm_debug_exit(struct vm *vm, uint32_t code)
+{
+	vm->exit_code = code;
+	vm_fail(vm, DISP_DEBUG_EXIT, "exit code %u", code);
+}
+
 void vm_hold(struct vm *vm, enum vm_disposition d, const char *fmt, ...)
 {
 	struct fake_vm *f = fake_of(vm);

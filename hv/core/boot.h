@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a boot method is, and what it is given. */
+#ifndef AMBER_CORE_BOOT_H
+#define AMBER_CORE_BOOT_H
+
+#include "hv/arch/x86/vcpu_state.h"
+#include "hv/core/e820.h"
+#include "hv/lib/error.h"
+
+struct vm;
+
+/* The files, in hypervisor memory, and what the kernel is to be told. The files' contents are not
+ * trusted. */
+struct boot_input {
+	const void *kernel;
+	size_t kernel_size;
+	const void *initrd; /* NULL: none */
+	size_t initrd_size;
+	const char *kernel_name, *initrd_name; /* of the files */
+	const char *cmdline;
+	uint64_t rsdp; /* guest-physical address of the ACPI root pointer; 0: none */
+	const struct e820_entry *map;
+	unsigned map_count;
+};
+
+/*
+ * A boot method: loads the files into the guest's memory, which is all zeros
+ * but for the ACPI tables, and sets *bsp, which holds the power-on state, to the
+ * state at the kernel's entry. ERR_CORRUPT, ERR_UNSUPPORTED (not a kernel for
+ * this method), ERR_NOSPACE (does not fit into the guest's memory), ERR_RANGE,
+ * ERR_FAULT, ERR_RETRY. The guest is not running. May wait.
+ */
+typedef int boot_load_fn(
+    struct vm *vm, const struct boot_input *in, struct vcpu_state *bsp, struct errmsg *e);
+
+/* The 64-bit Linux boot protocol (Linux, Documentation/arch/x86/boot.rst). */
+boot_load_fn boot_linux_load MUST_CHECK;
+/* Multiboot Specification 0.6.96. */
+boot_load_fn boot_multiboot_load MUST_CHECK;
+/* Multiboot2 Specification 2.0. */
+boot_load_fn boot_multiboot2_load MUST_CHECK;
+/* Xen's x86/HVM direct boot ABI ("PVH", docs/misc/pvh.pandoc of Xen). */
+boot_load_fn boot_pvh_load MUST_CHECK;
+
+#endif
