@@ -40,8 +40,9 @@
 enum {
 	TIMERS = HPET_TIMERS,
 	/*
-	 * The host is interrupted at most every 20 us by all timers with short periods together,
-	 * and as often by those that, eight of them, could not do more (I4).
+	 * What the host can be asked for (I4): a timer with a short period is looked at 20 us after
+	 * the last look at the earliest, and every look is one at all timers; eight with longer
+	 * periods are no worse together.
 	 */
 	MIN_WAIT = HPET_MIN_PERIOD,
 	SHORT_PERIOD = TIMERS * MIN_WAIT,
