@@ -60,7 +60,7 @@ unsigned gmem_list_used(
 	const uint64_t *sets[SETS] = {now, gmem_used_tells(m, before) ? before : NULL, m->recent};
 	unsigned n = 0;
 
-	if (!gmem_used_tells(m, now)) {
+	if (!now || !gmem_used_tells(m, now)) {
 		heap_free(now);
 		return 0;
 	}

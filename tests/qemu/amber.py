@@ -130,7 +130,8 @@ def compile_manifest(folder, name, source):
 
 
 def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, disk="debian-disk",
-                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties="", devices=""):
+                    cmdline="console=ttyS0 quiet", clock=True, extra="", disk_properties="", devices="",
+                    method="linux", kernel="vmlinuz"):
     """The demonstration guest, or a variant of it."""
     devices += 'serial0 { compatible = "amber,ns16550"; index = <0>; };'
     if disk:
@@ -142,7 +143,7 @@ def debian_manifest(folder, name="debian", vcpus=2, memory=256, autostart=True, 
     return compile_manifest(folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; {"autostart;" if autostart else ""}
   memory-mib = <{memory}>; {extra} cpus {{ count = <{vcpus}>; }};
-  boot {{ method = "linux"; kernel = "vmlinuz"; initrd = "debian.cpio.gz";
+  boot {{ method = "{method}"; kernel = "{kernel}"; initrd = "debian.cpio.gz";
          command-line = "{cmdline}"; }};
   devices {{ {devices} }}; }};
 """)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Kernels that are ELF files: Multiboot, Multiboot2, PVH; and the port by which they end."""
-from amber import BUILD, Image, Machine, check, compile_manifest, run
+import lzma
+import struct
+
+from amber import (BUILD, Image, Machine, check, compile_manifest, debian_manifest, debian_payloads,
+                   guest_kernel, needs, run)
 
 INITRD = bytes(i * 7 % 251 for i in range(10000))
 # machine: method, kernel, what it says of who started it, its exit code
@@ -18,13 +22,13 @@ MEMORY = 32
 RAM_KIB = MEMORY * 1024 - (1024 - 639)
 
 
-def manifest(ctx, name, method, kernel, line="", initrd="", exit_port=""):
+def manifest(ctx, name, method, kernel, line="", initrd="", exit_port="", devices=""):
     return compile_manifest(ctx.folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; memory-mib = <{MEMORY}>;
   boot {{ method = "{method}"; kernel = "{kernel}"; command-line = "{line}";
          initrd = "{initrd}"; }};
   devices {{ serial0 {{ compatible = "amber,ns16550"; index = <0>; }};
-    exit0 {{ compatible = "amber,debug-exit"; {exit_port} }}; }}; }};
+    exit0 {{ compatible = "amber,debug-exit"; {exit_port} }}; {devices} }}; }};
 """)
 
 
@@ -85,6 +89,52 @@ def test_boot_methods(ctx):
             ended(m, name, code)
         m.ok("vm start pvh32")  # a second time, and the code of before is forgotten
         m.until(lambda: m.vm("pvh32")["disposition"] == "debug-exit", 20, "no second end")
+        m.poweroff()
+
+
+def test_boot_methods_testdev(ctx):
+    """The test device keeps what is written to it and moves an interrupt line."""
+    image = Image(ctx.folder, manifests=[
+        manifest(ctx, "mb", "multiboot", "boot.elf", "test",
+                 devices='testdev { compatible = "amber,testdev"; };')],
+        payloads=kernels(), store_mib=64)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start mb")
+        m.attach("mb")
+        text = m.expect(r"(.*?)end\r?\n", 30).group(1)
+        check("testdev\r" in text and "BAD" not in text, text)
+        m.detach()
+        ended(m, "mb", 1)
+        m.poweroff()
+
+
+def unpacked_kernel(folder):
+    """The ELF file in the demonstration guest's bzImage (Linux, boot.rst: payload_offset)."""
+    image = guest_kernel().read_bytes()
+    start = ((image[0x1f1] or 4) + 1) * 512 + struct.unpack_from("<I", image, 0x248)[0]
+    size = struct.unpack_from("<I", image, 0x24c)[0]
+    path = folder / "vmlinux"
+    path.write_bytes(lzma.decompress(image[start:start + size - 4]))  # then its length
+    run(["strip", path])
+    return path
+
+
+@needs("real time")
+def test_boot_methods_linux(ctx):
+    """Linux's own ELF file starts as PVH, with its initrd, and works."""
+    manifest_file = debian_manifest(ctx.folder, disk=None, clock=False, autostart=False,
+                                    method="pvh", kernel="vmlinux")
+    image = Image(ctx.folder, manifests=[manifest_file], esp_mib=160, store_mib=64,
+                  payloads=[unpacked_kernel(ctx.folder)] + debian_payloads())
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start debian")
+        m.guest_ready("debian")
+        check(m.shell("nproc") == "2", "it does not have both CPUs")
+        loader = m.shell("cat /proc/sys/kernel/bootloader_type")
+        check(loader == "176", f"its loader has number {loader}")  # what Linux gives itself for PVH
+        m.detach()
         m.poweroff()
 
 

@@ -2,7 +2,8 @@
 /*
  * A test kernel that says on COM1 how it was started and what it was given: the
  * loader's name and the command line, each module's size and checksum, the
- * memory map's RAM. A command line with "wait" waits for a byte. It ends its
+ * memory map's RAM. A command line that ends with "wait" waits for a byte, one
+ * with "test" looks for the test device. It ends its
  * machine with exit code 1 (Multiboot), 2 (Multiboot2) or 3 (PVH), 99 if
  * anything is not as the specifications demand.
  */
@@ -112,7 +113,7 @@ static void module(uint32_t start, uint32_t size, const char *name)
 		complain("module: not on a page boundary");
 	for (uint32_t i = 0; i < size; i++)
 		sum = sum * 31 + p[i];
-	say_text("module", name);
+	say_text("module", name ? name : "");
 	say("size", size);
 	say("sum", sum);
 }
@@ -134,7 +135,7 @@ static void rsdp(const char *p)
 	for (unsigned i = 0; i < sizeof(signature); i++)
 		if (p[i] != signature[i])
 			complain("RSDP: signature");
-	for (unsigned i = 0; i < 36; i++)
+	for (unsigned i = 0; i < (p[15] ? 36 : 20); i++) /* by its revision */
 		sum += (uint8_t)p[i];
 	if (sum)
 		complain("RSDP: checksum");
@@ -226,13 +227,38 @@ static void pvh(const uint8_t *info)
 	}
 }
 
-static bool ends_with_wait(const char *s)
+/* The last four characters of the command line, as a number. */
+static uint32_t order(void)
 {
-	const char *end = s;
+	const char *end = command_line;
 
 	while (*end)
 		end++;
-	return end - s >= 4 && word(end - 4, 0) == 0x74696177; /* "wait" */
+	return end - command_line >= 4 ? word(end - 4, 0) : 0;
+}
+
+/* The registers of "amber,testdev": the latch, its device memory, and line 5 up to the 8259. */
+static void testdev(void)
+{
+	volatile uint32_t *memory = (volatile uint32_t *)0xff000000u;
+	uint8_t before, after;
+
+	for (uint8_t i = 0; i < 4; i++)
+		outb(0xe0 + i, 0x11 * i);
+	for (uint8_t i = 0; i < 4; i++)
+		if (inb(0xe8 + i) != 0x11 * i)
+			complain("testdev: latch");
+	memory[0x3fff] = 0x12345678;
+	if (memory[0x3fff] != 0x12345678 || memory[0])
+		complain("testdev: memory");
+	outb(0x20, 0x0a); /* OCW3: IRR is read */
+	outb(0x2005, 0);
+	before = inb(0x20);
+	outb(0x2005, 1);
+	after = inb(0x20);
+	if ((before ^ after) != 1 << 5)
+		complain("testdev: line 5");
+	put_text("testdev\r\n");
 }
 
 void boot_main(uint32_t eax, const uint8_t *info)
@@ -262,7 +288,9 @@ void boot_main(uint32_t eax, const uint8_t *info)
 	say_text("command line", command_line);
 	say("map", map_entries);
 	say("ram", (uint32_t)(ram >> 10));
-	if (ends_with_wait(command_line)) {
+	if (order() == 0x74736574) /* "test" */
+		testdev();
+	if (order() == 0x74696177) { /* "wait" */
 		put_text("waiting\r\n");
 		while (!(inb(LSR) & LSR_DATA))
 			;
