@@ -393,7 +393,7 @@ def test_plug(ctx):
             m.expect("debian# ", 30)
             m.shell("(sh /tmp/writer.sh &)")
             time.sleep(ctx.random.uniform(1, 4))
-            sums = int(m.shell("cat /mnt/sums 2>/dev/null | wc -l"))
+            sums = int(m.shell("cat /mnt/sums 2>/dev/null | wc -l; sync"))  # these are there for good
             m.detach()
             if ctx.random.random() < 0.7:
                 m.send(f"snapshot save debian s{kill % 3} --replace\r")
