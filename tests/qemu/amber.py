@@ -204,7 +204,8 @@ class Machine:
              str(smp), "--mem", str(mem), "--serial", f"unix:{self.socket_path}", "--timeout",
              str(timeout * self.platform.slow), *self._reset_log(), *extra],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, preexec_fn=common.die_with_parent)
+            start_new_session=True, preexec_fn=common.die_with_parent,
+            env={**os.environ, "TMPDIR": self.folder})  # it cannot tidy up when it is killed
         self.sock = self._connect()
 
     def _reset_log(self):
@@ -237,7 +238,6 @@ class Machine:
             print("--- end of the console's transcript ---")
             print(ANSI.sub("", self.transcript)[-3000:])
             print("---")
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read_log(self):
         """What the hypervisor knows of a guest's end, into the transcript."""
@@ -255,6 +255,7 @@ class Machine:
         self.process.wait()
         self.process.stdout.close()
         self.sock.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def until(self, condition, seconds, failure):
         """While the machine does something that it does not tell about."""
