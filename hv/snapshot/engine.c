@@ -68,13 +68,14 @@ static int open_or_make(struct blk_dev *d, struct errmsg *e)
 	return err ? err : store_open(&store_io, true, &store, e);
 }
 
-static int open_store(struct blk_dev *d, struct errmsg *e)
+/* Only a partition that never had a store is given one. */
+static int open_store(struct blk_dev *d, bool may_make, struct errmsg *e)
 {
 	int err = store_blk_io(d, &store_io);
 
 	if (err)
 		return err_set(e, err, "partition '%s': out of memory", d->name);
-	err = open_or_make(d, e);
+	err = may_make ? open_or_make(d, e) : store_open(&store_io, true, &store, e);
 	if (err)
 		store_blk_destroy(&store_io);
 	return err ? err_prefix(e, err, "partition '%s'", d->name) : OK;
@@ -89,7 +90,7 @@ static void close_store(void)
 
 static void open_again(void)
 {
-	lost = open_store(partition, &why_not) != OK;
+	lost = open_store(partition, false, &why_not) != OK;
 	if (!lost)
 		overlay_blk_reattach(store);
 }
@@ -207,7 +208,7 @@ void engine_init(void)
 		    "no snapshot store: no disk has a partition of type %s; make one with "
 		    "tools/mkimage or sgdisk",
 		    GUID_STORE_TEXT);
-	else if (open_store(partition, &why_not))
+	else if (open_store(partition, true, &why_not))
 		log_error("snapshot store: %s", why_not.text);
 	mark_disks_init();
 	virtio_blk_before_first_write = first_write;

@@ -47,7 +47,7 @@ static void mount_again(const uint8_t *image)
 	mutex_unlock(&lock);
 	if (image)
 		part_become(image);
-	if (open_store(partition, &why_not))
+	if (open_store(partition, true, &why_not))
 		walk_fail("the store does not open: %s", why_not.text);
 	for (unsigned i = 0; i < MODEL_DISKS; i++)
 		if (w.disk[i].used) {

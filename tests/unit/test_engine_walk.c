@@ -726,6 +726,41 @@ static NORETURN void walk(uint64_t seed, unsigned nsteps)
 	_exit(0);
 }
 
+/* A store that cannot be read for a while is not taken for a partition that has none. */
+static NORETURN void blank_for_a_while(void)
+{
+	uint8_t head[2 * STORE_BLOCK];
+	struct errmsg e;
+
+	signal(SIGABRT, on_abort);
+	fibers_start(1);
+	host_start();
+	ASSERT(engine_lock(&e));
+	close_store();
+	lost = true;
+	mutex_unlock(&lock);
+	memcpy(head, part.data, sizeof(head));
+	memset(part.data, 0, sizeof(head));
+	ASSERT(!engine_lock(&e) && strstr(e.text, "not formatted"));
+	for (size_t i = 0; i < sizeof(head); i++)
+		ASSERT(!part.data[i]);
+	memcpy(part.data, head, sizeof(head));
+	ASSERT(engine_lock(&e));
+	engine_unlock();
+	_exit(0);
+}
+
+static void test_blank_for_a_while(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0)
+		blank_for_a_while();
+	assert_true(child > 0 && waitpid(child, &status, 0) == child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static unsigned from_env(const char *name, unsigned otherwise)
 {
 	const char *text = getenv(name);
@@ -755,6 +790,7 @@ static void test_walk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_blank_for_a_while),
 	    cmocka_unit_test(test_walk),
 	};
 
