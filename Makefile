@@ -144,9 +144,9 @@ DEBUG_TESTS ?= boot console lifecycle save_restore corrupt hostile
 INTEL_MODELS ?= corei5_arrandale_m520,corei7_haswell_4770
 MODEL_TESTS ?= boot state save_restore
 # On Bochs' AMD CPU: QEMU's, beside it, has the whole list, and so has Bochs' Intel CPU.
-SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile golden portable_model missing_feature \
-	save_restore random_moments power_cut live_io live_save live_cancel rewind clones generation \
-	disk_deep store_disk_live working_set hpet_timers boot_methods journey state state_live state_journey
+SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile golden portable_model save_restore \
+	random_moments live_io live_save live_cancel rewind clones generation disk_deep working_set \
+	hpet_timers boot_methods journey state state_live state_journey
 GUEST_FILES := $(GUEST_BZ) $(GUEST_BOOT) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
 TEST_ARGS ?=
 # Builds what it can, runs what there is; fails if either fails. Several may run at a time,
