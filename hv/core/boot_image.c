@@ -146,7 +146,7 @@ static int put_all(struct vm *vm, struct boot_image *im, boot_tell_fn *tell,
 	return write_pieces(vm, im, e);
 }
 
-int boot_image_put(
+static int put(
     struct vm *vm, struct boot_image *im, boot_tell_fn *tell, uint32_t *info, struct errmsg *e)
 {
 	struct boot_info_page *page = heap_zalloc(sizeof(*page)); /* too much for a stack */
@@ -202,7 +202,7 @@ void boot_basic_memory(const struct boot_input *in, uint32_t *lower, uint32_t *u
 	}
 }
 
-void boot_enter_32(struct vcpu_state *s, uint32_t entry, uint32_t eax, uint32_t ebx)
+static void enter_32(struct vcpu_state *s, uint32_t entry, uint32_t eax, uint32_t ebx)
 {
 	static const struct seg code = {.sel = BOOT_CS_32,
 	    .limit = 0xffffffff,
@@ -227,4 +227,21 @@ void boot_enter_32(struct vcpu_state *s, uint32_t entry, uint32_t eax, uint32_t 
 	s->cr3 = s->cr4 = 0;
 	s->efer = 0;
 	s->activity = ACTIVITY_RUNNING;
+}
+
+int boot_image_start_32(struct vm *vm, const struct boot_input *in, boot_parse_fn *parse,
+    boot_tell_fn *tell, uint32_t eax, struct vcpu_state *bsp, struct errmsg *e)
+{
+	struct boot_image im = {.in = in};
+	uint32_t info = 0;
+	uint64_t entry = 0;
+	int err = parse(&im, &entry, e);
+
+	if (err)
+		return err_prefix(e, err, "kernel '%s'", in->kernel_name);
+	err = put(vm, &im, tell, &info, e);
+	if (err)
+		return err;
+	enter_32(bsp, (uint32_t)entry, eax, info);
+	return OK;
 }

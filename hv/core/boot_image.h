@@ -55,19 +55,19 @@ uint32_t boot_info_text(struct boot_info_page *info, const char *text);
 /* Fills the page; module is the initrd's guest-physical address, 0 if there is none. */
 typedef void boot_tell_fn(
     struct vm *vm, const struct boot_input *in, uint64_t module, struct boot_info_page *info);
-/*
- * Finds room for the rest, and writes all of it to guest memory: the initrd, as
- * a module on a page boundary behind the kernel and not below 1 MiB, and the
- * page that tell() fills, at *info. ERR_NOSPACE, ERR_RANGE, ERR_NOMEM, ERR_FAULT,
- * ERR_RETRY. May wait.
- */
-int boot_image_put(struct vm *vm, struct boot_image *im, boot_tell_fn *tell, uint32_t *info,
-    struct errmsg *e) MUST_CHECK;
-
 /* KiB of RAM from 0 on, and from 1 MiB up to the first hole: what BIOS calls told. */
 void boot_basic_memory(const struct boot_input *in, uint32_t *lower, uint32_t *upper);
 
-/* 32-bit protected mode, flat segments, no paging, interrupts off; no descriptor tables. */
-void boot_enter_32(struct vcpu_state *s, uint32_t entry, uint32_t eax, uint32_t ebx);
+/* Adds what the kernel file has to the image, and says where it begins. */
+typedef int boot_parse_fn(struct boot_image *im, uint64_t *entry, struct errmsg *e);
+/*
+ * A boot method of 32-bit kernels, whole. What parse() adds is written to guest memory, with the
+ * initrd, as a module on a page boundary behind the kernel and not below 1 MiB, and the page that
+ * tell() fills. *bsp is set to the kernel's entry: 32-bit protected mode, flat segments, no paging,
+ * interrupts off, no descriptor tables; eax as given, the page's address in EBX. Errors as those of
+ * boot_load_fn. May wait.
+ */
+int boot_image_start_32(struct vm *vm, const struct boot_input *in, boot_parse_fn *parse,
+    boot_tell_fn *tell, uint32_t eax, struct vcpu_state *bsp, struct errmsg *e) MUST_CHECK;
 
 #endif

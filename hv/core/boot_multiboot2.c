@@ -283,16 +283,6 @@ static void put_info(
 int boot_multiboot2_load(
     struct vm *vm, const struct boot_input *in, struct vcpu_state *bsp, struct errmsg *e)
 {
-	struct boot_image im = {.in = in};
-	uint32_t info;
-	uint64_t entry = 0;
-	int err = load_kernel(&im, &entry, e);
-
-	if (err)
-		return err_prefix(e, err, "kernel '%s'", in->kernel_name);
-	err = boot_image_put(vm, &im, put_info, &info, e);
-	if (err)
-		return err;
-	boot_enter_32(bsp, (uint32_t)entry, MULTIBOOT2_BOOTLOADER_MAGIC, info);
-	return OK;
+	return boot_image_start_32(
+	    vm, in, load_kernel, put_info, MULTIBOOT2_BOOTLOADER_MAGIC, bsp, e);
 }
