@@ -251,7 +251,10 @@ def case_wrong_key():
         refused(data, [], kind, "encrypted with a key: say --key-file")
         refused(data, ["--passphrase-file", "words"], kind, "encrypted with a key")
     data = open("zp", "rb").read()
-    refused(data, ["--passphrase-file", "key"], "zp", "wrong key or passphrase")
+    with open("words3", "w", encoding="utf-8") as f:
+        f.write("wrong horse battery staple\n")
+    # not "key": random bytes may begin with a newline, and then there is no passphrase
+    refused(data, ["--passphrase-file", "words3"], "zp", "wrong key or passphrase")
     refused(data, ["--key-file", "key"], "zp", "encrypted with a passphrase")
     refused(data, [], "zp", "no terminal to ask for the passphrase")
     # whoever names a key wants to know who made the file
