@@ -73,6 +73,8 @@ struct device {
 	char name[32]; /* "i8254" or the manifest's node name: unique in the VM, names its record */
 	void *state;   /* the model's state struct */
 	void *priv;    /* the model's object */
+	/* Accesses to what is not implemented since the device was made; not state. */
+	uint64_t unhandled;
 };
 
 #define DEVICE_MODEL(ident)                                                                        \
@@ -87,5 +89,11 @@ extern const struct device_model *const __start_device_models[], *const __stop_d
 const struct device_model *device_model_find(const char *compatible);
 /* The first device of a model in the VM, or NULL. */
 struct device *device_find(struct vm *vm, const char *compatible);
+/*
+ * Counts an access that the model ignores since its data sheet has nothing there, or since the
+ * model has not: a place without a register, a width that the register does not have, a read of
+ * what is write-only, a write of what is read-only, a reserved value. Any context.
+ */
+void device_unhandled(struct device *dev);
 
 #endif
