@@ -192,12 +192,19 @@ static bool in_xapic_mode(const struct vlapic *l)
 	return (apic_state(l)->base_msr & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EN;
 }
 
+/* A register that is not there, or not for that: ignored. */
+static COLD void unhandled(struct vlapic *l)
+{
+	__atomic_fetch_add(&l->vcpu->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+}
+
 static void illegal_register(struct vlapic *l)
 {
 	uint64_t flags = spin_lock(&l->lock);
 	bool kick = apic_error_locked(l, ESR_ILLEGAL_REGISTER);
 
 	spin_unlock(&l->lock, flags);
+	unhandled(l);
 	if (kick)
 		apic_kick(l);
 }
@@ -217,6 +224,8 @@ int vlapic_mmio_read(struct vlapic *l, uint32_t offset, unsigned len, uint64_t *
 		illegal_register(l);
 	else if ((table[reg].access & XR) && byte < 4)
 		*value = (uint64_t)reg_read(l, reg) >> (8 * byte);
+	else
+		unhandled(l);
 	if (len < 4)
 		*value &= BIT(8 * len) - 1;
 	return OK;
@@ -233,6 +242,8 @@ int vlapic_mmio_write(struct vlapic *l, uint32_t offset, unsigned len, uint64_t 
 		illegal_register(l);
 	else if ((table[reg].access & XW) && (offset & 0xf) == 0 && len >= 4)
 		reg_write(l, reg, (uint32_t)value & table[reg].writable);
+	else
+		unhandled(l);
 	return OK;
 }
 
@@ -495,3 +506,5 @@ int vlapic_check(const struct vlapic_state *s, unsigned apic_id, struct errmsg *
 		err = err_set(e, ERR_INVAL, "apic: pending flags are neither 0 nor 1");
 	return err;
 }
+
+#include "hv/core/vlapic_table.h"

@@ -284,6 +284,8 @@ static void reserved_bits_fault(void)
 		if (!(legal >> bit & 1))
 			assert_true(
 			    vlapic_msr_write(apic, (uint32_t)instance_at(), BIT(bit)) != OK);
+	if (row->flags & REG_READ_ONLY)
+		assert_true(vlapic_msr_write(apic, (uint32_t)instance_at(), 0) != OK);
 	if (row->flags & REG_WRITE_ONLY)
 		assert_true(vlapic_msr_read(apic, (uint32_t)instance_at(), &v) != OK);
 }
@@ -339,9 +341,9 @@ static int clean_up(void **state)
 static void in_a_machine(void (*procedure)(void), bool enabled)
 {
 	machine_start(table);
-	prepare();
 	if (enabled)
 		enable_apic();
+	prepare();
 	procedure();
 	machine_end();
 }
@@ -499,6 +501,20 @@ static void table_is_sound(void **state)
 		check_row(t->table, r);
 }
 
+static void every_model_has_a_table(void **state)
+{
+	for (const struct device_model *const *m = __start_device_models; m < __stop_device_models;
+	     m++) {
+		bool found = false;
+
+		for (const struct device_registers *const *d = __start_device_registers;
+		     d < __stop_device_registers; d++)
+			found |= strcmp((*d)->model, (*m)->compatible) == 0;
+		if (!found)
+			fail_msg("%s: no table of its registers", (*m)->compatible);
+	}
+}
+
 /* --- the list ------------------------------------------------------------------------------- */
 
 static struct CMUnitTest tests[MAX_TESTS];
@@ -519,6 +535,7 @@ static void add(const struct device_registers *d, const struct reg_row *r, const
 
 int main(void)
 {
+	add(NULL, NULL, "every model has a table", every_model_has_a_table);
 	for (const struct device_registers *const *d = __start_device_registers;
 	     d < __stop_device_registers; d++) {
 		add(*d, NULL, "the table is sound", table_is_sound);

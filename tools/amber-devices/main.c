@@ -27,13 +27,17 @@ static void print_at(const struct reg_row *r)
 	printf("%s ", r->index ? "index" : space_names[r->space]);
 	printf(first > 9 ? "%llXh" : "%llX", ull(first));
 	if (count > 1)
-		printf(", every %u to %llXh", r->stride, ull(last));
+		printf(" to %llXh", ull(last));
+	if (count > 1 && r->stride != (r->index ? 1 : r->width))
+		printf(", every %Xh", r->stride);
 }
 
 static const char *access_of(const struct reg_row *r, uint64_t mask)
 {
 	if (r->flags & REG_WRITE_ONLY)
 		return "w";
+	if (mask & r->varies & ~r->writable)
+		return "*";
 	if (mask & r->writable)
 		return mask & ~r->writable ? "r, w" : "rw";
 	if (mask & r->w1c)
@@ -132,7 +136,7 @@ int main(void)
 	     "(BAR) or in PCI configuration\nspace, the number of an MSR, or the number that goes "
 	     "into an index register. *access*: `rw` reads back as written;\n`r` is read-only, `w` "
 	     "write-only; `r, 1 clears`: writing 1 clears a bit; `r, clears`: reading clears it; "
-	     "`r, w`: some\nof the bits can be written. Bits "
+	     "`r, w`: some\nof the bits can be written; `*`: by a rule of its own. Bits "
 	     "without a line are reserved: they keep the value after a reset. Names are the data "
 	     "sheet's.\n");
 	puts("Not implemented is what has no row, and what a row says so of. Such an access is "

@@ -24,7 +24,7 @@ $(B)/amber-fields: $(U)/obj/tools/amber-fields/main.o $(MODEL_C:%.c=$(U)/obj/%.o
 		$(U)/libamber.a $(U)/libfake.a
 	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
 # build/amber-devices: their registers as documentation; so are all that have a table
-REGS_C := $(sort $(MODEL_C) $(shell grep -l 'include "hv/dev/regs/' hv/dev/*.c) hv/core/vlapic_regs.c)
+REGS_C := $(sort $(MODEL_C) $(shell grep -l '^#include "hv/dev/regs/' hv/dev/*.c) hv/core/vlapic_regs.c)
 $(B)/amber-devices: $(U)/obj/tools/amber-devices/main.o $(REGS_C:%.c=$(U)/obj/%.o) \
 		$(U)/libamber.a $(U)/libfake.a
 	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
