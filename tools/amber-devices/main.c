@@ -63,6 +63,17 @@ static void print_bits(const struct reg_row *r, const struct reg_bits *b)
 	printf(" | | %s | |\n", b->doc ? b->doc : "");
 }
 
+/* The lowest field above last, or NULL. */
+static const struct reg_bits *bits_after(const struct reg_row *r, uint64_t last)
+{
+	const struct reg_bits *best = NULL;
+
+	for (const struct reg_bits *b = r->bits; b && b->mask; b++)
+		if (b->mask > last && (!best || b->mask < best->mask))
+			best = b;
+	return best;
+}
+
 static void print_row(const struct reg_row *r)
 {
 	uint64_t all = r->width < 8 ? BIT(8 * r->width) - 1 : UINT64_MAX;
@@ -79,14 +90,15 @@ static void print_row(const struct reg_row *r)
 	printf(" | %s | %s%s | %s%s%s |\n", r->section, r->doc ? r->doc : "",
 	    r->varies == all && !r->doc ? "varies" : "", r->test ? "`" : "", r->test ? r->test : "",
 	    r->test ? "`" : "");
-	for (const struct reg_bits *b = r->bits; b && b->mask; b++)
+	for (const struct reg_bits *b = bits_after(r, 0); b; b = bits_after(r, b->mask))
 		print_bits(r, b);
 }
 
 static void print_table(const struct device_registers *d)
 {
-	printf("## %s%s%s: %s\n\n", strchr(d->model, ',') ? "`" : "", d->model,
-	    strchr(d->model, ',') ? "`" : "", d->title);
+	const char *quote = strncmp(d->model, "amber,", 6) == 0 ? "`" : "";
+
+	printf("## %s%s%s: %s\n\n", quote, d->model, quote, d->title);
 	printf("Data sheet: %s.\n", d->sheet);
 	for (const struct reg_range *r = d->ranges; r && r->size; r++)
 		printf("%s%s %llXh to %llXh", r == d->ranges ? "Place: " : ", ",

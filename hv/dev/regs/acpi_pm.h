@@ -25,7 +25,7 @@ static const struct reg_row acpi_pm_rows[] = {
 		{1 << 2, "GBL_RLS", "not implemented: there is no firmware to tell; reads 0"},
 		{PM1_SLP_TYP, "SLP_TYPx", "5 is S5; with another nothing happens"},
 		{PM1_SLP_EN, "SLP_EN", "write-only: enters the state of SLP_TYPx"})},
-    {REG_AT(REG_PORT, ACPI_PM_TMR, 4), .name = "PM_TMR", .section = "4.8.3.3",
+    {REG_AT(REG_PORT, ACPI_PM_TMR, 4), .name = "PM_TMR", .section = "4.8.4.3",
 	.flags = REG_READ_ONLY, .varies = 0xffffffff, .test = "timer_counts",
 	.doc = "3.579545 MHz, 32 bits (TMR_VAL_EXT), from VM time"},
     {REG_AT(REG_PORT, ACPI_GPE0, 1), .count = GPE_BYTES, .stride = 1, .name = "GPE0_STS",

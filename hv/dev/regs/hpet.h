@@ -39,7 +39,7 @@ static const struct reg_row hpet_rows[] = {
     {TIMER(TIMER_COMPARATOR), .name = "TIMn_COMP", .section = "2.3.9", .reset = UINT64_MAX,
 	.writable = UINT64_MAX, .doc = "32 bits in 32-bit mode; in periodic mode it moves on",
 	.test = "periodic_with_one_write"},
-    {TIMER(TIMER_FSB_ROUTE), .name = "TIMn_FSB_ROUTE", .section = "2.3.9.2", .writable = UINT64_MAX,
+    {TIMER(TIMER_FSB_ROUTE), .name = "TIMn_FSB_ROUTE", .section = "2.3.10", .writable = UINT64_MAX,
 	.test = "messages",
 	.bits = REG_BITS(
 	    {0xffffffff, "Tn_FSB_INT_VAL", NULL}, {0xffffffffULL << 32, "Tn_FSB_INT_ADDR", NULL})},

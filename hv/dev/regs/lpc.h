@@ -19,11 +19,11 @@ static const struct reg_row lpc_rows[] = {
     PCI_STATUS_ROW(PCI_STATUS_DEVSEL_MEDIUM),
     PCI_ABSENT_ROWS,
     PCI_BARE_ROWS,
-    {REG_AT(REG_CONFIG, LPC_PMBASE, 4), .name = "PMBASE", .section = "13.1.13",
-	.flags = REG_READ_ONLY, .reset = 1,
+    {REG_AT(REG_CONFIG, LPC_PMBASE, 4), .name = "PMBASE", .section = "13.1", .flags = REG_READ_ONLY,
+	.reset = 1,
 	.doc =
 	    "not implemented: bit 0 only; the power management block is at 600h and stays there"},
-    PIRQ(LPC_PIRQA_ROUT, "PIRQA_ROUT to PIRQD_ROUT", "13.1.17"),
+    PIRQ(LPC_PIRQA_ROUT, "PIRQA_ROUT to PIRQD_ROUT", "13.1"),
     PIRQ(LPC_PIRQE_ROUT, "PIRQE_ROUT to PIRQH_ROUT", "13.1.18"),
     {0},
 };

@@ -3,7 +3,7 @@
 #include "hv/core/device_regs.h"
 
 static const struct reg_row misc_ports_rows[] = {
-    {REG_AT(REG_PORT, 0x80, 1), .name = "POST", .section = "5.3.1", .writable = 0xff,
+    {REG_AT(REG_PORT, 0x80, 1), .name = "POST", .section = "-", .writable = 0xff,
 	.doc = "progress of firmware; nobody shows it", .test = "delay_ports_keep_a_byte"},
     {REG_AT(REG_PORT, 0x92, 1), .name = "PORT92", .section = "13.7.3", .reset = P92_A20,
 	.writable = P92_WRITABLE, .test = "fast_reset_on_the_rising_edge",
