@@ -39,18 +39,19 @@ struct reg_bits {
 struct reg_row {
 	const char *name, *section;
 	uint64_t at; /* address, offset or number */
-	enum reg_space space;
-	uint16_t flags;		/* enum reg_flag */
-	uint16_t count, stride; /* so many alike, so far apart in 'at' ('select'); 0: one */
-	uint8_t width;		/* bytes of an access */
 	/*
 	 * Written before each access, to what is reached in two steps: 'select' to 'select_at'. If
 	 * 'index' is set, 'at' is where the data are and 'select' is the register's number.
 	 */
+	uint64_t select_at;
+	uint32_t select;
+	enum reg_space space;
+	unsigned element;	/* see 'field' */
+	uint16_t flags;		/* enum reg_flag */
+	uint16_t count, stride; /* so many alike, so far apart in 'at' ('select'); 0: one */
+	uint8_t width;		/* bytes of an access */
 	uint8_t select_width;
 	bool index;
-	uint32_t select;
-	uint64_t select_at;
 	uint64_t reset;	   /* as read after a reset; of a write-only register: as read always */
 	uint64_t writable; /* bits that read back as written */
 	uint64_t w1c;	   /* bits that writing 1 clears */
@@ -62,7 +63,6 @@ struct reg_row {
 	const char *doc;  /* effects beyond the bits, and "not implemented: ..."; may be NULL */
 	const char *test; /* of what the masks do not say; mandatory with REG_SPECIAL */
 	const struct reg_bits *bits; /* ends with mask 0; NULL: one field */
-	unsigned element;	     /* of 'field' */
 };
 
 /* Places that are the model's: what has no row there is not implemented. */

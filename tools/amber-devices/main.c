@@ -80,7 +80,7 @@ static void print_row(const struct reg_row *r)
 
 	printf("| ");
 	print_at(r);
-	printf(" | **%s** | %u:0 | %s | ", r->name, 8 * r->width - 1,
+	printf(" | **%s** | %u:0 | %s | ", r->name, 8U * r->width - 1,
 	    r->bits
 		? ""
 		: access_of(r,
