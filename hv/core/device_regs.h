@@ -26,7 +26,7 @@ enum reg_flag {
 	REG_READ_ONLY = 1 << 0,
 	REG_WRITE_ONLY = 1 << 1,
 	REG_SHARED = 1 << 2,  /* one of the two, and another register answers the other way */
-	REG_SPECIAL = 1 << 3, /* masks cannot say it: only 'test' tries it */
+	REG_SPECIAL = 1 << 3, /* masks cannot say it: 'test' tries it; 'reset' 0 is unknown */
 };
 
 /* A field: bits that are next to each other. */

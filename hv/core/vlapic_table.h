@@ -118,7 +118,8 @@ static const struct reg_row xapic_rows[] = {
 
 static const struct reg_row x2apic_rows[] = {
     {REG_AT(REG_MSR, MSR_APIC_BASE, 8), .name = "IA32_APIC_BASE", .section = "11.4.4",
-	.flags = REG_SPECIAL, .test = "base_msr_transitions",
+	.flags = REG_SPECIAL, .reset = APIC_BASE_DEFAULT | APIC_BASE_EN | APIC_BASE_BSP,
+	.test = "base_msr_transitions",
 	.bits = REG_BITS({APIC_BASE_BSP, "BSP", NULL}, {APIC_BASE_EXTD, "EXTD", "x2APIC mode"},
 	    {APIC_BASE_EN, "EN", "global enable"},
 	    {0xffffffffffULL << 12, "APIC Base", "up to the CPU model's physical address bits"})},

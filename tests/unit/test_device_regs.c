@@ -356,8 +356,11 @@ static void row_holds(void **state)
 	row = t->row;
 	for (instance = 0; instance < (row->count ? row->count : 1U); instance++) {
 		snprintf(place, sizeof(place), "%s (%u)", t->name, instance);
-		if (row->flags & REG_SPECIAL)
+		if (row->flags & REG_SPECIAL) {
+			if (row->reset)
+				in_a_machine(after_reset, false);
 			continue;
+		}
 		if (row->space != REG_MSR || !(row->flags & REG_WRITE_ONLY))
 			in_a_machine(after_reset, false);
 		if (row->space == REG_MSR)

@@ -47,6 +47,12 @@ static const char *access_of(const struct reg_row *r, uint64_t mask)
 	return r->flags & REG_SPECIAL && !(r->flags & REG_READ_ONLY) ? "rw" : "r";
 }
 
+/* False: there is none, or it is not told. */
+static bool has_reset(const struct reg_row *r)
+{
+	return !(r->flags & REG_WRITE_ONLY) && (r->reset || !(r->flags & REG_SPECIAL));
+}
+
 static void print_bits(const struct reg_row *r, const struct reg_bits *b)
 {
 	unsigned low = (unsigned)__builtin_ctzll(b->mask);
@@ -58,7 +64,7 @@ static void print_bits(const struct reg_row *r, const struct reg_bits *b)
 	else
 		printf("%u", low);
 	printf(" | %s | ", access_of(r, b->mask));
-	if (!(r->flags & REG_WRITE_ONLY) && !(b->mask & r->varies))
+	if (has_reset(r) && !(b->mask & r->varies))
 		printf("%llX", ull((r->reset & b->mask) >> low));
 	printf(" | | %s | |\n", b->doc ? b->doc : "");
 }
@@ -85,7 +91,7 @@ static void print_row(const struct reg_row *r)
 		? ""
 		: access_of(r,
 		      r->writable | r->w1c | r->rc ? all & (r->writable | r->w1c | r->rc) : all));
-	if (!(r->flags & (REG_WRITE_ONLY | REG_SPECIAL)) && r->varies != all)
+	if (has_reset(r) && r->varies != all)
 		printf("%0*llXh", 2 * r->width, ull(r->reset));
 	printf(" | %s | %s%s | %s%s%s |\n", r->section, r->doc ? r->doc : "",
 	    r->varies == all && !r->doc ? "varies" : "", r->test ? "`" : "", r->test ? r->test : "",

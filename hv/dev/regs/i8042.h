@@ -34,9 +34,9 @@ static const struct reg_row i8042_rows[] = {
 	    {1 << 6, "general time-out", "never set"}, {1 << 7, "parity error", "never set"})},
     {REG_INDEX(REG_PORT, 0x60, 1, 0x64, 1, CMD_READ_RAM), .name = "command byte",
 	.section = "command byte", .flags = REG_SPECIAL,
-	.doc =
-	    "read by 20h, written by 60h and a byte; 70h after a reset. 21h to 3Fh and 61h to 7Fh "
-	    "are 31 bytes more",
+	.reset = CB_TRANSLATE | CB_AUX_OFF | CB_KEYBOARD_OFF,
+	.doc = "read by 20h, written by 60h and a byte. 21h to 3Fh and 61h to 7Fh "
+	       "are 31 bytes more",
 	.test = "command_byte",
 	.bits = REG_BITS({CB_KEYBOARD_IRQ, "enable keyboard interrupt", NULL},
 	    {1 << 1, "enable auxiliary interrupt", "kept: there is no auxiliary device"},
@@ -53,8 +53,8 @@ static const struct reg_row i8042_rows[] = {
     COMMAND(CMD_KEYBOARD_ON, "enable keyboard", "command_byte", NULL),
     COMMAND(CMD_READ_INPUT, "read input port", "every_command_is_survived", "answers 80h"),
     {REG_INDEX(REG_PORT, 0x60, 1, 0x64, 1, CMD_READ_OUTPUT), .name = "output port",
-	.section = "output port", .flags = REG_SPECIAL,
-	.doc = "read by D0h, written by D1h and a byte; 03h after a reset", .test = "a20_gate",
+	.section = "output port", .flags = REG_SPECIAL, .reset = OUT_NOT_RESET | OUT_A20,
+	.doc = "read by D0h, written by D1h and a byte", .test = "a20_gate",
 	.bits = REG_BITS({OUT_NOT_RESET, "reset", "0 resets the machine"},
 	    {OUT_A20, "A20", "not implemented: kept, address line 20 is never forced to 0"},
 	    {OUT_KEYBOARD_FULL, "output buffer full", NULL})},
