@@ -23,12 +23,13 @@ static void print_at(const struct reg_row *r)
 {
 	unsigned count = r->count ? r->count : 1;
 	uint64_t first = r->index ? r->select : r->at, last = first + (count - 1) * r->stride;
+	bool apart = r->stride > (r->index || r->space == REG_MSR ? 1 : r->width);
 
 	printf("%s ", r->index ? "index" : space_names[r->space]);
 	printf(first > 9 ? "%llXh" : "%llX", ull(first));
 	if (count > 1)
-		printf(" to %llXh", ull(last));
-	if (count > 1 && r->stride != (r->index ? 1 : r->width))
+		printf(" %s %llXh", apart && count == 2 ? "and" : "to", ull(last));
+	if (apart && count > 2)
 		printf(", every %Xh", r->stride);
 }
 

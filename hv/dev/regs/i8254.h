@@ -43,6 +43,8 @@ DEVICE_REGISTERS(i8254_registers) = {
     .model = "amber,i8254",
     .title = "interval timer, and the speaker's port",
     .sheet = "Intel 8254 Programmable Interval Timer, 231164-005; port 61h: ICH9 datasheet",
+    .doc = "The addresses that alias these in the ICH9 (50h to 53h; 63h, 65h, 67h) are not "
+	   "implemented. Counters 0 and 1 always count.",
     .tests = "test_i8254.c",
     .ranges = REG_RANGES({REG_PORT, 0x40, 4, 1}, {REG_PORT, 0x61, 1, 1}),
     .rows = i8254_rows,
