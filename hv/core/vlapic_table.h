@@ -154,7 +154,7 @@ DEVICE_REGISTERS(x2apic_registers) = {
     .title = "registers as MSRs",
     .sheet = "Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, chapter 11",
     .doc = "A reserved bit, a register that does not exist, a write of what is read-only and a "
-	   "read of what is write-only give #GP.",
+	   "read of what is write-only give #GP, and are not counted.",
     .tests = "test_vlapic.c",
     .ranges = REG_RANGES({REG_MSR, MSR_X2APIC_FIRST, MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, 1}),
     .rows = x2apic_rows,

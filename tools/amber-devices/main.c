@@ -5,6 +5,8 @@
 
 #include "hv/core/device_regs.h"
 
+enum { MAX_ROWS = 200 };
+
 static const char *const space_names[] = {
     [REG_PORT] = "port",
     [REG_MEMORY] = "memory",
@@ -101,6 +103,25 @@ static void print_row(const struct reg_row *r)
 		print_bits(r, b);
 }
 
+/* In the table's order, but configuration space by offset: it is put together from pieces. */
+static void print_rows(const struct reg_row *rows)
+{
+	const struct reg_row *sorted[MAX_ROWS];
+	size_t n = 0;
+
+	for (const struct reg_row *r = rows; r->name && n < MAX_ROWS; r++) {
+		size_t i = n++;
+
+		for (; i && r->space == REG_CONFIG && sorted[i - 1]->space == REG_CONFIG &&
+		       sorted[i - 1]->at > r->at;
+		     i--)
+			sorted[i] = sorted[i - 1];
+		sorted[i] = r;
+	}
+	for (size_t i = 0; i < n; i++)
+		print_row(sorted[i]);
+}
+
 static void print_table(const struct device_registers *d)
 {
 	const char *quote = strncmp(d->model, "amber,", 6) == 0 ? "`" : "";
@@ -116,12 +137,11 @@ static void print_table(const struct device_registers *d)
 		printf("\n%s\n", d->doc);
 	if (d->tests)
 		printf("\nTests of what a table cannot say: `tests/unit/%s`.\n", d->tests);
-	if (d->rows && d->rows->name) {
+	if (d->rows->name) {
 		puts("\n| place | register | bits | access | reset | section | meaning | test |");
 		puts("|---|---|--:|---|--:|---|---|---|");
 	}
-	for (const struct reg_row *r = d->rows; r && r->name; r++)
-		print_row(r);
+	print_rows(d->rows);
 	putchar('\n');
 }
 

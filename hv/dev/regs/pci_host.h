@@ -34,10 +34,10 @@ DEVICE_REGISTERS(pci_host_registers) = {
     .model = "amber,pci-host",
     .title = "PCI host bridge, function 0:0.0, and the way to all configuration spaces",
     .sheet = "PCI Local Bus Specification 3.0; Intel 3 Series Express Chipset Family Datasheet, "
-	     "316966-002 (82G33, as which QEMU's Q35 presents itself); ICH9 datasheet",
+	     "316966 (82G33, as which QEMU's Q35 presents itself); ICH9 datasheet",
     .doc = "Of the chipset's own registers (40h to FFh) none is implemented: the memory map is "
-	   "fixed. Memory space and bus master, which\nthe 82G33 has hardwired to 1, are 0 and "
-	   "writable, and it has no capability.",
+	   "fixed. In the 82G33 memory space and bus\nmaster are hardwired to 1 and there is a "
+	   "capability; here the one reads 0, the other can be written, and there is none.",
     .tests = "test_pci_bus.c",
     .ranges = REG_RANGES({REG_CONFIG, 0, PCI_CONFIG_SIZE, 1}),
     .rows = pci_host_rows,
