@@ -165,7 +165,7 @@ test-unit: ## run the unit tests on the host, under ASan and UBSan
 test-fuzz: ## run each fuzzer for a fixed count of inputs
 	$(call BUILD_THEN,$(FUZZ_BIN),tests/fuzz/run $(FUZZ_BIN))
 test-tools: ## test the programs in tools/
-	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap,tests/tools/run)
+	$(call BUILD_THEN,$(EFI_OUT) $(addprefix $(B)/amber-,snap fields devices),tests/tools/run)
 test-qemu: ## run the whole-machine tests (TEST_ARGS: names, --platform, --seed, --list)
 	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap $(GUEST_FILES),tests/qemu/run $(TEST_ARGS))
 test-qemu-debug: ## run some of them on the debug build

@@ -3,6 +3,7 @@
 #include "hv/console/call_vm.h"
 #include "hv/console/complete.h"
 #include "hv/console/table.h"
+#include "hv/core/device.h"
 #include "hv/core/gmem_track.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
@@ -287,6 +288,36 @@ static void stats_memory(struct console_call *c, struct vm *vm)
 	json_number(call_json(c), "page_wait_ns", p.wait_ns);
 }
 
+/* By device; elsewhere are addresses that nobody claims, and the local APICs. */
+static void stats_unhandled(struct console_call *c, struct vm *vm)
+{
+	struct json *j = call_json(c);
+	uint64_t elsewhere = vm->stat_unhandled_io;
+	struct list *pos;
+
+	call_print(c, "not answered: %llu port or device accesses, %llu MSRs, %llu instructions\n",
+	    (unsigned long long)vm->stat_unhandled_io, (unsigned long long)vm->stat_unhandled_msr,
+	    (unsigned long long)vm->stat_unhandled_insn);
+	json_number(j, "unhandled_io", vm->stat_unhandled_io);
+	json_number(j, "unhandled_msr", vm->stat_unhandled_msr);
+	json_number(j, "unhandled_insn", vm->stat_unhandled_insn);
+	json_object(j, "unhandled_by_device");
+	LIST_FOREACH(pos, &vm->devices)
+	{
+		const struct device *d = LIST_ENTRY(pos, struct device, link);
+		uint64_t n = __atomic_load_n(&d->unhandled, __ATOMIC_RELAXED);
+
+		if (!n)
+			continue;
+		elsewhere -= MIN(n, elsewhere); /* the guest may be at it */
+		call_print(c, "  %-16s %llu\n", d->name, (unsigned long long)n);
+		json_number(j, d->name, n);
+	}
+	json_close(j);
+	if (elsewhere)
+		call_print(c, "  %-16s %llu\n", "elsewhere", (unsigned long long)elsewhere);
+}
+
 static int stats_run(struct console_call *c)
 {
 	struct vm *vm = call_vm(c, "NAME");
@@ -298,12 +329,7 @@ static int stats_run(struct console_call *c)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		stats_vcpu(c, vm->vcpus[i]);
 	json_close(j);
-	call_print(c, "not answered: %llu port or device accesses, %llu MSRs, %llu instructions\n",
-	    (unsigned long long)vm->stat_unhandled_io, (unsigned long long)vm->stat_unhandled_msr,
-	    (unsigned long long)vm->stat_unhandled_insn);
-	json_number(j, "unhandled_io", vm->stat_unhandled_io);
-	json_number(j, "unhandled_msr", vm->stat_unhandled_msr);
-	json_number(j, "unhandled_insn", vm->stat_unhandled_insn);
+	stats_unhandled(c, vm);
 	stats_memory(c, vm);
 	return OK;
 }

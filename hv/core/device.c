@@ -32,6 +32,12 @@ struct device *device_find(struct vm *vm, const char *compatible)
 	return NULL;
 }
 
+COLD void device_unhandled(struct device *dev)
+{
+	__atomic_fetch_add(&dev->unhandled, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&dev->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+}
+
 static int create(struct vm *vm, const struct device_model *m, const char *name,
     const struct config_dev *cfg, struct errmsg *e)
 {

@@ -75,6 +75,8 @@ struct device {
 	void *state;   /* the model's state struct */
 	void *priv;    /* the model's object */
 	struct blk_dev *disk; /* of the host, that the guest writes by it; NULL: none */
+	/* Accesses to what is not implemented since the device was made; not state. */
+	uint64_t unhandled;
 };
 
 #define DEVICE_MODEL(ident)                                                                        \
@@ -89,5 +91,11 @@ extern const struct device_model *const __start_device_models[], *const __stop_d
 const struct device_model *device_model_find(const char *compatible);
 /* The first device of a model in the VM, or NULL. */
 struct device *device_find(struct vm *vm, const char *compatible);
+/*
+ * Counts an access that the model ignores since its data sheet has nothing there, or since the
+ * model has not: a place without a register, a width that the register does not have, a read of
+ * what is write-only, a write of what is read-only, a reserved value. Any context.
+ */
+void device_unhandled(struct device *dev);
 
 #endif

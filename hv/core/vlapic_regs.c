@@ -20,9 +20,15 @@ struct reg_desc {
 	const char *name;
 };
 
-#define LVT_RO	(LVT_STATUS | LVT_REMOTE_IRR)
-#define LVT_PIN (LVT_VECTOR | LVT_MODE | LVT_POLARITY | LVT_LEVEL | LVT_MASK)
-#define ALL	(XR | XW | X2R | X2W)
+#define LVT_RO	   (LVT_STATUS | LVT_REMOTE_IRR)
+#define LVT_PIN	   (LVT_VECTOR | LVT_MODE | LVT_POLARITY | LVT_LEVEL | LVT_MASK)
+#define LVT_TIMER  (LVT_VECTOR | LVT_MASK | LVT_TIMER_MODE)
+#define LVT_SOURCE (LVT_VECTOR | LVT_MODE | LVT_MASK)
+#define LVT_ERROR  (LVT_VECTOR | LVT_MASK)
+#define SVR_WRITABLE                                                                               \
+	(APIC_SVR_VECTOR | APIC_SVR_ENABLE | APIC_SVR_FOCUS | APIC_SVR_NO_EOI_BROADCAST)
+#define ICR_WRITABLE (ICR_VECTOR | ICR_MODE | ICR_LOGICAL | ICR_ASSERT | ICR_LEVEL | ICR_SHORTHAND)
+#define ALL	     (XR | XW | X2R | X2W)
 
 /* SDM volume 3, tables 11-1 and 11-6. */
 static const struct reg_desc table[VLAPIC_REGS] = {
@@ -35,21 +41,19 @@ static const struct reg_desc table[VLAPIC_REGS] = {
     [APIC_RRD] = {XR, 0, 0, "RRD"},
     [APIC_LDR] = {XR | XW | X2R, 0xff000000, 0, "LDR"},
     [APIC_DFR] = {XR | XW, 0xf0000000, 0, "DFR"},
-    [APIC_SVR] = {ALL,
-	APIC_SVR_VECTOR | APIC_SVR_ENABLE | APIC_SVR_FOCUS | APIC_SVR_NO_EOI_BROADCAST, 0, "SVR"},
+    [APIC_SVR] = {ALL, SVR_WRITABLE, 0, "SVR"},
     [APIC_ISR... APIC_ISR + 7] = {XR | X2R, 0, 0, "ISR"},
     [APIC_TMR... APIC_TMR + 7] = {XR | X2R, 0, 0, "TMR"},
     [APIC_IRR... APIC_IRR + 7] = {XR | X2R, 0, 0, "IRR"},
     [APIC_ESR] = {ALL, 0, 0, "ESR"},
-    [APIC_ICR] = {ALL, ICR_VECTOR | ICR_MODE | ICR_LOGICAL | ICR_ASSERT | ICR_LEVEL | ICR_SHORTHAND,
-	ICR_STATUS, "ICR"},
+    [APIC_ICR] = {ALL, ICR_WRITABLE, ICR_STATUS, "ICR"},
     [APIC_ICR2] = {XR | XW, 0xff000000, 0, "ICR high"},
-    [APIC_LVT_TIMER] = {ALL, LVT_VECTOR | LVT_MASK | LVT_TIMER_MODE, LVT_STATUS, "LVT timer"},
-    [APIC_LVT_THERMAL] = {ALL, LVT_VECTOR | LVT_MODE | LVT_MASK, LVT_STATUS, "LVT thermal"},
-    [APIC_LVT_PMC] = {ALL, LVT_VECTOR | LVT_MODE | LVT_MASK, LVT_STATUS, "LVT PMC"},
+    [APIC_LVT_TIMER] = {ALL, LVT_TIMER, LVT_STATUS, "LVT timer"},
+    [APIC_LVT_THERMAL] = {ALL, LVT_SOURCE, LVT_STATUS, "LVT thermal"},
+    [APIC_LVT_PMC] = {ALL, LVT_SOURCE, LVT_STATUS, "LVT PMC"},
     [APIC_LVT_LINT0] = {ALL, LVT_PIN, LVT_RO, "LVT LINT0"},
     [APIC_LVT_LINT1] = {ALL, LVT_PIN, LVT_RO, "LVT LINT1"},
-    [APIC_LVT_ERROR] = {ALL, LVT_VECTOR | LVT_MASK, LVT_STATUS, "LVT error"},
+    [APIC_LVT_ERROR] = {ALL, LVT_ERROR, LVT_STATUS, "LVT error"},
     [APIC_TIMER_INITIAL] = {ALL, 0xffffffff, 0, "initial count"},
     [APIC_TIMER_CURRENT] = {XR | X2R, 0, 0, "current count"},
     [APIC_TIMER_DIVIDE] = {ALL, 0xb, 0, "divide configuration"},
@@ -192,12 +196,19 @@ static bool in_xapic_mode(const struct vlapic *l)
 	return (apic_state(l)->base_msr & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EN;
 }
 
+/* A register that is not there, or not for that: ignored. */
+static COLD void unhandled(struct vlapic *l)
+{
+	__atomic_fetch_add(&l->vcpu->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+}
+
 static void illegal_register(struct vlapic *l)
 {
 	uint64_t flags = spin_lock(&l->lock);
 	bool kick = apic_error_locked(l, ESR_ILLEGAL_REGISTER);
 
 	spin_unlock(&l->lock, flags);
+	unhandled(l);
 	if (kick)
 		apic_kick(l);
 }
@@ -217,6 +228,8 @@ int vlapic_mmio_read(struct vlapic *l, uint32_t offset, unsigned len, uint64_t *
 		illegal_register(l);
 	else if ((table[reg].access & XR) && byte < 4)
 		*value = (uint64_t)reg_read(l, reg) >> (8 * byte);
+	else
+		unhandled(l);
 	if (len < 4)
 		*value &= BIT(8 * len) - 1;
 	return OK;
@@ -233,6 +246,8 @@ int vlapic_mmio_write(struct vlapic *l, uint32_t offset, unsigned len, uint64_t 
 		illegal_register(l);
 	else if ((table[reg].access & XW) && (offset & 0xf) == 0 && len >= 4)
 		reg_write(l, reg, (uint32_t)value & table[reg].writable);
+	else
+		unhandled(l);
 	return OK;
 }
 
@@ -495,3 +510,5 @@ int vlapic_check(const struct vlapic_state *s, unsigned apic_id, struct errmsg *
 		err = err_set(e, ERR_INVAL, "apic: pending flags are neither 0 nor 1");
 	return err;
 }
+
+#include "hv/core/vlapic_table.h"

@@ -64,6 +64,7 @@ static const struct state_field fields[] = {
 struct acpi_pm {
 	struct spinlock lock; /* protects st */
 	struct acpi_pm_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct vtimer timer; /* for TMR_STS while its interrupt is enabled */
 	struct io_region region;
@@ -140,6 +141,24 @@ void acpi_pm_gpe(struct vm *vm, unsigned n)
 
 /* --- registers -------------------------------------------------------------------------------- */
 
+/* The event and control registers; the timer, which is read-only, is not among them. */
+static bool writable_byte(unsigned reg)
+{
+	return reg < ACPI_PM1_EVT_LEN + ACPI_PM1_CNT_LEN ||
+	       (reg >= ACPI_GPE0 - PM_BASE && reg < ACPI_GPE0 - PM_BASE + ACPI_GPE0_LEN);
+}
+
+/* Counts an access that is not to these bytes alone. */
+static void count_unhandled(struct acpi_pm *p, uint64_t offset, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++) {
+		if (writable_byte((unsigned)offset + i))
+			continue;
+		device_unhandled(p->dev);
+		return;
+	}
+}
+
 /* Byte 'reg' of the block, but for the timer. */
 static uint8_t read_byte(const struct acpi_pm_state *s, unsigned reg)
 {
@@ -170,8 +189,12 @@ static uint8_t read_byte(const struct acpi_pm_state *s, unsigned reg)
 static void write_control(struct acpi_pm *p, uint16_t v)
 {
 	p->st.control = v & PM1_CONTROL_KEPT;
-	if ((v & PM1_SLP_EN) && (v & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT == ACPI_S5_SLP_TYP)
+	if (!(v & PM1_SLP_EN))
+		return;
+	if ((v & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT == ACPI_S5_SLP_TYP)
 		vm_request_poweroff(p->vm);
+	else
+		device_unhandled(p->dev);
 }
 
 static uint16_t with_byte(uint16_t old, unsigned n, uint8_t v)
@@ -215,6 +238,8 @@ static void port_read(void *ctx, uint64_t offset, unsigned len, uint64_t *value)
 		*value = (timer_now(p) & 0xffffffff) >> (8 * (offset - tmr)); /* needs no lock */
 		return;
 	}
+	if (offset < SMI_EN || offset + len > SMI_EN + 4)
+		count_unhandled(p, offset, len);
 	flags = spin_lock(&p->lock);
 	evaluate_locked(p);
 	for (unsigned i = 0; i < len; i++)
@@ -225,8 +250,10 @@ static void port_read(void *ctx, uint64_t offset, unsigned len, uint64_t *value)
 static void port_write(void *ctx, uint64_t offset, unsigned len, uint64_t value)
 {
 	struct acpi_pm *p = ctx;
-	uint64_t flags = spin_lock(&p->lock);
+	uint64_t flags;
 
+	count_unhandled(p, offset, len);
+	flags = spin_lock(&p->lock);
 	evaluate_locked(p);
 	for (unsigned i = 0; i < len; i++)
 		write_byte(p, (unsigned)offset + i, (uint8_t)(value >> (8 * i)));
@@ -248,6 +275,7 @@ static int acpi_pm_create(struct device *dev, const struct config_dev *cfg, stru
 		return err_set(e, ERR_NOMEM, "acpi-pm: out of memory");
 	dev->priv = p;
 	dev->state = &p->st;
+	p->dev = dev;
 	p->vm = dev->vm;
 	spinlock_init(&p->lock, RANK_DEV_SPIN);
 	vtimer_init(&p->timer, dev->vm, timer_fired, p);
@@ -319,3 +347,5 @@ DEVICE_MODEL(acpi_pm) = {
     .check = acpi_pm_check,
     .loaded = acpi_pm_loaded,
 };
+
+#include "hv/dev/regs/acpi_pm.h"

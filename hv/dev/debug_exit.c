@@ -17,6 +17,7 @@ struct debug_exit {
 
 static void debug_exit_read(void *ctx, uint64_t offset, unsigned len, uint64_t *value)
 {
+	device_unhandled(ctx); /* there is nothing to be read */
 	*value = 0;
 }
 
@@ -81,3 +82,5 @@ DEVICE_MODEL(debug_exit) = {
     .check = debug_exit_check,
     .loaded = debug_exit_nothing,
 };
+
+#include "hv/dev/regs/debug_exit.h"

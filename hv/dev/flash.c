@@ -80,6 +80,7 @@ struct flash {
 	struct mutex lock; /* protects mode and status, and the order of commands */
 	struct flash_state st;
 	struct vm *vm;
+	struct device *dev;
 	struct blk_dev *disk;
 	uint64_t size;
 	struct io_region region;
@@ -246,7 +247,7 @@ static void command(struct flash *f, uint8_t c)
 	/* none of the chip's: the sequence of commands is wrong, unless nothing was begun */
 	if (f->st.mode != MODE_ARRAY)
 		f->st.status |= SR_SEQUENCE_ERROR;
-	__atomic_fetch_add(&f->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+	device_unhandled(f->dev);
 }
 
 static void flash_write(void *ctx, uint64_t offset, unsigned len, uint64_t value)
@@ -301,6 +302,7 @@ static int flash_create(struct device *dev, const struct config_dev *cfg, struct
 	dev->priv = f;
 	dev->state = &f->st;
 	f->vm = dev->vm;
+	f->dev = dev;
 	mutex_init(&f->lock, RANK_DEV);
 	spinlock_init(&f->wlock, RANK_DEV_SPIN);
 	waitq_init(&f->waitq);
@@ -454,3 +456,5 @@ DEVICE_MODEL(flash_model) = {
     .check = flash_check,
     .loaded = flash_loaded,
 };
+
+#include "hv/dev/regs/flash.h"

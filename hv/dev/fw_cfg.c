@@ -113,6 +113,7 @@ struct item {
 struct fw_cfg {
 	struct mutex lock; /* protects st */
 	struct fw_cfg_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct io_region control, dma;
 	struct thread *worker; /* while the machine runs, for a transfer that was put off */
@@ -480,7 +481,7 @@ static void transfer_again(void *arg)
 
 static void ignored(struct fw_cfg *f)
 {
-	__atomic_fetch_add(&f->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+	device_unhandled(f->dev);
 }
 
 static uint8_t next_byte(struct fw_cfg *f)
@@ -587,6 +588,7 @@ static int fw_cfg_create(struct device *dev, const struct config_dev *cfg, struc
 		return err_set(e, ERR_NOMEM, "fw_cfg: out of memory");
 	dev->priv = f;
 	dev->state = &f->st;
+	f->dev = dev;
 	f->vm = dev->vm;
 	mutex_init(&f->lock, RANK_DEV);
 	err = add_all(f, e);
@@ -670,3 +672,5 @@ DEVICE_MODEL(fw_cfg) = {
     .check = fw_cfg_check,
     .loaded = fw_cfg_loaded,
 };
+
+#include "hv/dev/regs/fw_cfg.h"

@@ -126,6 +126,7 @@ static const struct state_field fields[] = {
 struct hpet {
 	struct spinlock lock; /* protects st */
 	struct hpet_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct vtimer timer;
 	struct io_region region;
@@ -314,11 +315,16 @@ static uint64_t read_timer(const struct hpet_state *s, unsigned n, unsigned reg)
 		       TN_FSB_INT_DEL_CAP | (uint64_t)ROUTES << TN_INT_ROUTE_CAP_SHIFT;
 	case TIMER_COMPARATOR:
 		return s->comparator[n];
-	case TIMER_FSB_ROUTE:
-		return s->fsb_route[n];
 	default:
-		return 0;
+		return s->fsb_route[n];
 	}
+}
+
+/* The registers of a timer end before the next one's begin; behind the last there is nothing. */
+static bool is_timer_reg(unsigned reg)
+{
+	return reg >= HPET_TIMER0 && reg < HPET_TIMER0 + TIMERS * HPET_TIMER_STRIDE &&
+	       reg % HPET_TIMER_STRIDE <= TIMER_FSB_ROUTE;
 }
 
 /* The register at an offset that is a multiple of 8; evaluated up to now. */
@@ -337,8 +343,9 @@ static uint64_t read_locked(const struct hpet *p, unsigned reg)
 	case HPET_COUNTER:
 		return read_counter_locked(p);
 	}
-	if (reg >= HPET_TIMER0 && timer < TIMERS)
-		return read_timer(s, timer, (reg - HPET_TIMER0) % HPET_TIMER_STRIDE);
+	if (is_timer_reg(reg))
+		return read_timer(s, timer, reg % HPET_TIMER_STRIDE);
+	device_unhandled(p->dev);
 	return 0;
 }
 
@@ -412,8 +419,10 @@ static void write_locked(struct hpet *p, unsigned reg, uint64_t v, uint64_t cove
 			s->counter = merge(s->counter, v, covered);
 		return;
 	}
-	if (reg >= HPET_TIMER0 && timer < TIMERS)
-		write_timer(s, timer, (reg - HPET_TIMER0) % HPET_TIMER_STRIDE, v, covered);
+	if (is_timer_reg(reg))
+		write_timer(s, timer, reg % HPET_TIMER_STRIDE, v, covered);
+	else
+		device_unhandled(p->dev);
 }
 
 /* A line stays up for an edge only while it is that timer's. */
@@ -432,7 +441,7 @@ static bool proper(struct hpet *p, uint64_t offset, unsigned len)
 {
 	if ((len == 4 || len == 8) && offset % len == 0)
 		return true;
-	__atomic_fetch_add(&p->vm->stat_unhandled_io, 1, __ATOMIC_RELAXED);
+	device_unhandled(p->dev);
 	return false;
 }
 
@@ -485,6 +494,7 @@ static int hpet_create(struct device *dev, const struct config_dev *cfg, struct 
 		return err_set(e, ERR_NOMEM, "hpet: out of memory");
 	dev->priv = p;
 	dev->state = &p->st;
+	p->dev = dev;
 	p->vm = dev->vm;
 	spinlock_init(&p->lock, RANK_DEV_SPIN);
 	vtimer_init(&p->timer, dev->vm, timer_fired, p);
@@ -597,3 +607,5 @@ DEVICE_MODEL(hpet) = {
     .check = hpet_check,
     .loaded = hpet_loaded,
 };
+
+#include "hv/dev/regs/hpet.h"

@@ -61,6 +61,7 @@ enum keyboard {
 	KBD_SCAN_CODE_SET = 0xf0,
 	KBD_IDENTIFY = 0xf2,
 	KBD_SET_RATE = 0xf3,
+	KBD_ENABLE = 0xf4, /* from here on: default settings, types of keys, resend */
 	KBD_RESET = 0xff,
 	KBD_ACK = 0xfa,
 	KBD_TEST_PASSED = 0xaa,
@@ -101,6 +102,7 @@ static const struct state_field fields[] = {
 struct i8042 {
 	struct spinlock lock; /* protects st */
 	struct i8042_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct io_region data, command;
 };
@@ -150,8 +152,10 @@ static void keyboard_parameter(struct i8042_state *s, uint8_t v)
 	s->kbd_expect = 0;
 }
 
-static void keyboard_command(struct i8042_state *s, uint8_t v)
+static void keyboard_command(struct i8042 *k, uint8_t v)
 {
+	struct i8042_state *s = &k->st;
+
 	s->ram[0] &= (uint8_t)~CB_KEYBOARD_OFF; /* sending to the keyboard turns its clock on */
 	if (s->kbd_expect && v < KBD_SET_LEDS) {
 		keyboard_parameter(s, v);
@@ -173,6 +177,9 @@ static void keyboard_command(struct i8042_state *s, uint8_t v)
 		s->scan_set = 2;
 		enqueue(s, KBD_TEST_PASSED);
 		break;
+	default:
+		if (v != KBD_ECHO && v < KBD_ENABLE)
+			device_unhandled(k->dev);
 	}
 }
 
@@ -198,7 +205,8 @@ static void command_data(struct i8042 *k, uint8_t v)
 		write_output_port(k, v);
 	else if (command == CMD_WRITE_KEYBOARD_BUFFER || command == CMD_WRITE_AUX_BUFFER)
 		enqueue(s, v); /* without an auxiliary port both buffers are the keyboard's */
-			       /* CMD_WRITE_AUX: nobody is there */
+	else
+		device_unhandled(k->dev); /* CMD_WRITE_AUX: nobody is there */
 }
 
 static void command_write(struct i8042 *k, uint8_t v)
@@ -259,6 +267,8 @@ static void command_write(struct i8042 *k, uint8_t v)
 	case CMD_READ_TEST:
 		enqueue(s, 0);
 		break;
+	default:
+		device_unhandled(k->dev);
 	}
 }
 
@@ -281,7 +291,7 @@ static void data_write(void *ctx, unsigned reg, uint8_t v)
 	if (k->st.expect)
 		command_data(k, v);
 	else
-		keyboard_command(&k->st, v);
+		keyboard_command(k, v);
 	update_line_locked(k);
 	spin_unlock(&k->lock, flags);
 }
@@ -322,6 +332,7 @@ static int i8042_create(struct device *dev, const struct config_dev *cfg, struct
 		return err_set(e, ERR_NOMEM, "i8042: out of memory");
 	dev->priv = k;
 	dev->state = &k->st;
+	k->dev = dev;
 	k->vm = dev->vm;
 	spinlock_init(&k->lock, RANK_DEV_SPIN);
 	k->data = (struct io_region){
@@ -404,3 +415,5 @@ DEVICE_MODEL(i8042) = {
     .check = i8042_check,
     .loaded = i8042_loaded,
 };
+
+#include "hv/dev/regs/i8042.h"

@@ -117,6 +117,7 @@ static const struct state_field fields[] = {
 struct i8254 {
 	struct spinlock lock; /* protects st */
 	struct i8254_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct vtimer timer;
 	struct io_region counters, port61;
@@ -507,10 +508,15 @@ static void counter_write(void *ctx, unsigned reg, uint8_t v)
 static uint8_t counter_read(void *ctx, unsigned reg)
 {
 	struct i8254 *p = ctx;
-	uint64_t flags = spin_lock(&p->lock);
-	/* the control word is write-only */
-	uint8_t v = reg == PORT_CONTROL ? 0xff : read_counter_locked(p, reg);
+	uint64_t flags;
+	uint8_t v;
 
+	if (reg == PORT_CONTROL) {
+		device_unhandled(p->dev); /* the control word is write-only */
+		return 0xff;
+	}
+	flags = spin_lock(&p->lock);
+	v = read_counter_locked(p, reg);
 	spin_unlock(&p->lock, flags);
 	return v;
 }
@@ -527,6 +533,7 @@ static int i8254_create(struct device *dev, const struct config_dev *cfg, struct
 		return err_set(e, ERR_NOMEM, "i8254: out of memory");
 	dev->priv = p;
 	dev->state = &p->st;
+	p->dev = dev;
 	p->vm = dev->vm;
 	spinlock_init(&p->lock, RANK_DEV_SPIN);
 	vtimer_init(&p->timer, dev->vm, timer_fired, p);
@@ -615,3 +622,5 @@ DEVICE_MODEL(i8254) = {
     .check = i8254_check,
     .loaded = i8254_loaded,
 };
+
+#include "hv/dev/regs/i8254.h"

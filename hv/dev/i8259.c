@@ -19,7 +19,7 @@ enum { CASCADE_IR = 2, SPURIOUS_IR = 7, INPUTS = 8 };
 
 /* Initialization command words; a write to address 0 with bit 4 set starts the sequence. */
 enum icw1 { ICW1_IC4 = 1 << 0, ICW1_SNGL = 1 << 1, ICW1_INIT = 1 << 4 };
-enum icw4 { ICW4_AEOI = 1 << 1, ICW4_SFNM = 1 << 4 };
+enum icw4 { ICW4_UPM = 1 << 0, ICW4_AEOI = 1 << 1, ICW4_SFNM = 1 << 4 };
 /* Operation command words. */
 enum ocw2 {
 	OCW2_LEVEL = 7,
@@ -47,7 +47,8 @@ enum ocw3 {
 enum init_step { INIT_DONE, INIT_ICW2, INIT_ICW3, INIT_ICW4 };
 
 /* Inputs that can be level-triggered: not timer, keyboard, cascade, clock, FPU (ICH9, 13.4.10). */
-static const uint8_t elcr_writable[CHIPS] = {0xf8, 0xde};
+enum elcr { ELCR1_WRITABLE = 0xf8, ELCR2_WRITABLE = 0xde };
+static const uint8_t elcr_writable[CHIPS] = {ELCR1_WRITABLE, ELCR2_WRITABLE};
 
 /* Elements are master, slave. */
 struct i8259_state {
@@ -93,6 +94,7 @@ static const struct state_field fields[] = {
 struct i8259 {
 	struct spinlock lock; /* protects st */
 	struct i8259_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct chip_ports {
 		struct i8259 *pic;
@@ -312,6 +314,7 @@ static void cmd_write(void *ctx, unsigned reg, uint8_t v)
 	struct chip_ports *io = ctx;
 	struct i8259_state *s = &io->pic->st;
 	uint64_t flags = spin_lock(&io->pic->lock);
+	uint8_t step = s->init_step[io->chip];
 
 	if (reg == 1)
 		write_data(s, io->chip, v);
@@ -322,6 +325,9 @@ static void cmd_write(void *ctx, unsigned reg, uint8_t v)
 	else
 		write_ocw2(s, io->chip, v);
 	update_locked(io->pic);
+	/* the mode of the MCS-80, which has other vectors, is not there */
+	if (reg == 1 && step == INIT_ICW4 && !(v & ICW4_UPM))
+		device_unhandled(io->pic->dev);
 	spin_unlock(&io->pic->lock, flags);
 }
 
@@ -392,6 +398,7 @@ static int i8259_create(struct device *dev, const struct config_dev *cfg, struct
 		return err_set(e, ERR_NOMEM, "i8259: out of memory");
 	dev->priv = p;
 	dev->state = &p->st;
+	p->dev = dev;
 	p->vm = dev->vm;
 	spinlock_init(&p->lock, RANK_PIC);
 	for (unsigned c = 0; c < CHIPS && err == OK; c++) {
@@ -487,3 +494,5 @@ DEVICE_MODEL(i8259) = {
     .check = i8259_check,
     .loaded = i8259_loaded,
 };
+
+#include "hv/dev/regs/i8259.h"

@@ -57,6 +57,7 @@ static const struct state_field fields[] = {
 struct ioapic {
 	struct spinlock lock; /* protects st */
 	struct ioapic_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct io_region region;
 };
@@ -134,8 +135,9 @@ static const struct irqchip_ops ioapic_ops = {.ioapic_set = ioapic_set, .ioapic_
 
 /* --- registers -------------------------------------------------------------------------- */
 
-static uint32_t window_read_locked(const struct ioapic_state *s)
+static uint32_t window_read_locked(const struct ioapic *io)
 {
+	const struct ioapic_state *s = &io->st;
 	unsigned reg = s->select;
 
 	if (reg >= IOREDTBL && reg < IOREDTBL + 2 * PINS)
@@ -147,6 +149,7 @@ static uint32_t window_read_locked(const struct ioapic_state *s)
 	case IOAPICVER:
 		return VERSION_VALUE;
 	default:
+		device_unhandled(io->dev);
 		return 0;
 	}
 }
@@ -174,6 +177,8 @@ static void window_write_locked(struct ioapic *io, uint32_t v)
 		redirection_write_locked(io, (reg - IOREDTBL) / 2, reg & 1 ? 32 : 0, v);
 	else if (reg == IOAPICID)
 		io->st.id = v & ID_MASK;
+	else
+		device_unhandled(io->dev);
 }
 
 static void mmio_read(void *ctx, uint64_t offset, unsigned len, uint64_t *value)
@@ -185,7 +190,9 @@ static void mmio_read(void *ctx, uint64_t offset, unsigned len, uint64_t *value)
 	if (offset == IOREGSEL)
 		*value = io->st.select;
 	else if (offset == IOWIN)
-		*value = window_read_locked(&io->st);
+		*value = window_read_locked(io);
+	else
+		device_unhandled(io->dev);
 	spin_unlock(&io->lock, flags);
 }
 
@@ -204,6 +211,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned len, uint64_t value)
 		io->st.select = (uint8_t)value;
 	else if (offset == IOWIN && len >= 4)
 		window_write_locked(io, (uint32_t)value);
+	else
+		device_unhandled(io->dev);
 	spin_unlock(&io->lock, flags);
 }
 
@@ -220,6 +229,7 @@ static int ioapic_create(struct device *dev, const struct config_dev *cfg, struc
 		return err_set(e, ERR_NOMEM, "ioapic: out of memory");
 	dev->priv = io;
 	dev->state = &io->st;
+	io->dev = dev;
 	io->vm = dev->vm;
 	spinlock_init(&io->lock, RANK_IOAPIC);
 	io->region = (struct io_region){.name = "ioapic",
@@ -309,3 +319,5 @@ DEVICE_MODEL(ioapic) = {
     .check = ioapic_check,
     .loaded = ioapic_loaded,
 };
+
+#include "hv/dev/regs/ioapic.h"

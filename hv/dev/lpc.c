@@ -149,3 +149,5 @@ DEVICE_MODEL(lpc_model) = {
     .check = lpc_check,
     .loaded = lpc_loaded,
 };
+
+#include "hv/dev/regs/lpc.h"

@@ -94,6 +94,7 @@ static const struct state_field fields[] = {
 struct mc146818 {
 	struct spinlock lock; /* protects st */
 	struct mc146818_state st;
+	struct device *dev;
 	struct vm *vm;
 	struct vtimer timer;
 	struct io_region region;
@@ -409,8 +410,10 @@ static void write_reg(struct mc146818 *p, unsigned reg, uint8_t v)
 		write_time(p, reg, v);
 	else if (reg == RTC_A || reg == RTC_B)
 		write_control(p, reg, v);
-	else if (reg != RTC_C && reg != RTC_D) /* these are read-only */
+	else if (reg != RTC_C && reg != RTC_D)
 		p->st.regs[reg] = v;
+	else
+		device_unhandled(p->dev); /* these are read-only */
 	if (reg <= RTC_D)
 		evaluate_locked(p);
 }
@@ -421,8 +424,10 @@ static uint8_t port_read(void *ctx, unsigned port)
 	uint64_t flags;
 	uint8_t v;
 
-	if (port == 0)
-		return 0xff; /* the index is write-only */
+	if (port == 0) {
+		device_unhandled(p->dev); /* the index is write-only */
+		return 0xff;
+	}
 	flags = spin_lock(&p->lock);
 	v = read_reg(p, p->st.index % NVRAM_SIZE);
 	spin_unlock(&p->lock, flags);
@@ -480,6 +485,7 @@ static int mc146818_create(struct device *dev, const struct config_dev *cfg, str
 		return err_set(e, ERR_NOMEM, "mc146818: out of memory");
 	dev->priv = p;
 	dev->state = &p->st;
+	p->dev = dev;
 	p->vm = dev->vm;
 	spinlock_init(&p->lock, RANK_DEV_SPIN);
 	vtimer_init(&p->timer, dev->vm, timer_fired, p);
@@ -564,3 +570,5 @@ DEVICE_MODEL(mc146818) = {
     .check = mc146818_check,
     .loaded = mc146818_loaded,
 };
+
+#include "hv/dev/regs/mc146818.h"

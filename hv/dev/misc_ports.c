@@ -136,3 +136,5 @@ DEVICE_MODEL(misc_ports) = {
     .check = misc_check,
     .loaded = misc_loaded,
 };
+
+#include "hv/dev/regs/misc_ports.h"

@@ -79,10 +79,12 @@ static uint32_t dword_read(const struct msix *m, unsigned offset)
 {
 	unsigned v = offset / MSIX_ENTRY_SIZE;
 
-	if (offset == MSIX_PBA_OFFSET)
-		return (uint32_t)m->st->pending;
-	if (v >= m->nvec)
+	if (ALIGN_DOWN(offset, 8U) == MSIX_PBA_OFFSET)
+		return (uint32_t)(m->st->pending >> (offset % 8 * 8));
+	if (v >= m->nvec) {
+		device_unhandled(m->f->dev);
 		return 0;
+	}
 	switch (offset % MSIX_ENTRY_SIZE) {
 	case MSIX_ENTRY_ADDRESS:
 		return (uint32_t)m->st->address[v];
@@ -99,8 +101,10 @@ static void dword_write(struct msix *m, unsigned offset, uint32_t value)
 {
 	unsigned v = offset / MSIX_ENTRY_SIZE;
 
-	if (v >= m->nvec)
-		return; /* the pending bits are read-only */
+	if (v >= m->nvec) {
+		device_unhandled(m->f->dev); /* the pending bits are read-only */
+		return;
+	}
 	switch (offset % MSIX_ENTRY_SIZE) {
 	case MSIX_ENTRY_ADDRESS:
 		m->st->address[v] = (m->st->address[v] & ~(uint64_t)UINT32_MAX) | (value & ~3u);
@@ -129,8 +133,10 @@ static void msix_bar_read(void *ctx, uint64_t offset, unsigned len, uint64_t *va
 	uint64_t flags;
 
 	*value = 0;
-	if (!access_ok(offset, len))
+	if (!access_ok(offset, len)) {
+		device_unhandled(m->f->dev);
 		return;
+	}
 	flags = spin_lock(&m->lock);
 	*value = dword_read(m, (unsigned)offset);
 	if (len == 8)
@@ -143,8 +149,10 @@ static void msix_bar_write(void *ctx, uint64_t offset, unsigned len, uint64_t va
 	struct msix *m = ctx;
 	uint64_t flags;
 
-	if (!access_ok(offset, len))
+	if (!access_ok(offset, len)) {
+		device_unhandled(m->f->dev);
 		return;
+	}
 	flags = spin_lock(&m->lock);
 	dword_write(m, (unsigned)offset, (uint32_t)value);
 	if (len == 8)
@@ -203,3 +211,5 @@ void msix_resume(struct msix *m)
 	send_pending(m);
 	spin_unlock(&m->lock, flags);
 }
+
+#include "hv/dev/regs/msix.h"

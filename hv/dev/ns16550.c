@@ -130,6 +130,7 @@ struct shared_line {
 
 struct ns16550 {
 	struct ns16550_state st;
+	struct device *dev;
 	struct vm *vm;
 	unsigned index;
 	struct shared_line *line;
@@ -361,6 +362,8 @@ static void write_reg_locked(struct ns16550 *u, unsigned reg, uint8_t v)
 	case UART_SCR:
 		s->scr = v;
 		break;
+	default: /* LSR and MSR: writing them is for factory tests */
+		device_unhandled(u->dev);
 	}
 }
 
@@ -484,6 +487,7 @@ static int ns16550_create(struct device *dev, const struct config_dev *cfg, stru
 	u = heap_zalloc(sizeof(*u));
 	if (!u)
 		return err_set(e, ERR_NOMEM, "out of memory");
+	u->dev = dev;
 	u->vm = dev->vm;
 	u->index = cfg->uart_index;
 	vtimer_init(&u->timer, dev->vm, timer_fired, u);
@@ -582,3 +586,5 @@ DEVICE_MODEL(ns16550) = {
     .check = ns16550_check,
     .loaded = ns16550_loaded,
 };
+
+#include "hv/dev/regs/ns16550.h"

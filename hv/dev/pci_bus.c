@@ -57,12 +57,14 @@ static void address_read(void *ctx, uint64_t offset, unsigned len, uint64_t *val
 {
 	struct pci_bus *bus = ctx;
 
-	if (offset == 0 && len == 4)
+	if (offset == 0 && len == 4) {
 		*value = address_load(bus);
-	else if (offset == PCI_RESET_CONTROL - PCI_CONFIG_ADDRESS && len == 1)
+	} else if (offset == PCI_RESET_CONTROL - PCI_CONFIG_ADDRESS && len == 1) {
 		*value = bus->st.reset_control;
-	else
+	} else {
+		device_unhandled(bus->dev);
 		*value = UINT64_MAX;
+	}
 }
 
 /* The address register takes doublewords only; bytes and words there are not its own. */
@@ -80,6 +82,8 @@ static void address_write(void *ctx, uint64_t offset, unsigned len, uint64_t val
 		bus->st.reset_control = (uint8_t)value & RST_CNT_WRITABLE;
 		if (value & ~(unsigned)old & RST_CNT_RST_CPU)
 			vm_request_reset(bus->vm);
+	} else {
+		device_unhandled(bus->dev);
 	}
 }
 
@@ -288,6 +292,7 @@ static int pci_host_create(struct device *dev, const struct config_dev *cfg, str
 		return err_set(e, ERR_NOMEM, "no memory");
 	dev->priv = bus;
 	dev->state = &bus->st;
+	bus->dev = dev;
 	bus->vm = dev->vm;
 	bus->bar_next = PCI_HOLE_BASE;
 	spinlock_init(&bus->lock, RANK_PCI_BUS);
@@ -378,3 +383,5 @@ DEVICE_MODEL(pci_host_model) = {
     .check = pci_host_check,
     .loaded = pci_host_loaded,
 };
+
+#include "hv/dev/regs/pci_host.h"

@@ -104,6 +104,7 @@ struct pci_function_ops {
 
 struct pci_function {
 	struct vm *vm;
+	struct device *dev;  /* whose it is: counts what its functions do not have (msix.c) */
 	struct pci_bus *bus; /* NULL until registered */
 	const char *name;
 	uint8_t slot;
@@ -187,6 +188,7 @@ struct pci_host_state {
 };
 
 struct pci_bus {
+	struct device *dev;
 	struct vm *vm;
 	struct spinlock lock;
 	struct pci_function *slot[PCI_SLOTS];

@@ -38,6 +38,7 @@ enum { PORT_LATCH, PORT_FLUSH, PORT_LATCH_BYTES, PORT_LINES, PORT_COUNT };
 
 struct testdev {
 	struct testdev_state st; /* bytes, each written at once: no lock */
+	struct device *dev;
 	struct vm *vm;
 	struct io_region port[PORT_COUNT], memory;
 };
@@ -58,6 +59,9 @@ static void latch_write(void *ctx, unsigned reg, uint8_t v)
 
 static uint8_t nothing_read(void *ctx, unsigned reg)
 {
+	const struct testdev *t = ctx;
+
+	device_unhandled(t->dev);
 	return 0xff;
 }
 
@@ -113,6 +117,7 @@ static int testdev_create(struct device *dev, const struct config_dev *cfg, stru
 		return err_set(e, ERR_NOMEM, "out of memory");
 	dev->priv = t;
 	dev->state = &t->st;
+	t->dev = dev;
 	t->vm = dev->vm;
 	for (unsigned i = 0; i < PORT_COUNT; i++) {
 		t->port[i] = (struct io_region){.name = "testdev",
@@ -190,3 +195,5 @@ DEVICE_MODEL(testdev) = {
     .check = testdev_check,
     .loaded = testdev_loaded,
 };
+
+#include "hv/dev/regs/testdev.h"

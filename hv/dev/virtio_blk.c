@@ -646,3 +646,5 @@ DEVICE_MODEL(vblk_model) = {
     .check = vblk_check,
     .loaded = vblk_loaded,
 };
+
+#include "hv/dev/regs/virtio_blk.h"

@@ -369,3 +369,5 @@ DEVICE_MODEL(vcon_model) = {
     .check = vcon_check,
     .loaded = vcon_loaded,
 };
+
+#include "hv/dev/regs/virtio_console.h"

@@ -308,7 +308,9 @@ static void common_write(struct virtio_dev *v, unsigned offset, unsigned len, ui
 		mutex_lock(&v->lock);
 		common_fields[i].set(v, value);
 		mutex_unlock(&v->lock);
+		return;
 	}
+	device_unhandled(v->dev);
 }
 
 static uint32_t feature_word(uint64_t features, uint32_t select)
@@ -348,12 +350,15 @@ static void common_image(struct virtio_dev *v, uint8_t image[COMMON_SIZE])
 /* --- the base address register -------------------------------------------------- */
 
 /* len bytes of a structure; zeros beyond its end. */
-static uint64_t bytes_at(const void *p, unsigned size, unsigned offset, unsigned len)
+static uint64_t bytes_at(
+    struct virtio_dev *v, const void *p, unsigned size, unsigned offset, unsigned len)
 {
 	uint64_t value = 0;
 
 	if (offset < size)
 		memcpy(&value, (const uint8_t *)p + offset, MIN(len, size - offset));
+	if (offset + len > size)
+		device_unhandled(v->dev);
 	return value;
 }
 
@@ -382,15 +387,19 @@ static void virtio_bar_read(void *ctx, uint64_t offset, unsigned len, uint64_t *
 		mutex_lock(&v->lock);
 		common_image(v, image);
 		mutex_unlock(&v->lock);
-		*value = bytes_at(image, sizeof(image), reg, len);
+		*value = bytes_at(v, image, sizeof(image), reg, len);
 		break;
 	case VIRTIO_BAR_ISR:
 		if (reg == 0)
 			*value = isr_read(v);
+		else
+			device_unhandled(v->dev);
 		break;
 	case VIRTIO_BAR_DEVICE:
-		*value = bytes_at(v->desc.config, v->desc.config_len, reg, len);
+		*value = bytes_at(v, v->desc.config, v->desc.config_len, reg, len);
 		break;
+	default: /* notifying is writing */
+		device_unhandled(v->dev);
 	}
 }
 
@@ -399,13 +408,13 @@ static void virtio_bar_write(void *ctx, uint64_t offset, unsigned len, uint64_t 
 	struct virtio_dev *v = ctx;
 	unsigned reg = offset & 0xfff, q = reg / VIRTIO_NOTIFY_STEP;
 
-	if (LIKELY(offset >= VIRTIO_BAR_NOTIFY)) {
-		/* The place says which queue; the value says it again (4.1.5.2). */
-		if (q < v->desc.nqueues)
-			v->ops->notify(v, q);
-	} else if (offset < COMMON_SIZE) {
+	/* The place says which queue; the value says it again (4.1.5.2). */
+	if (LIKELY(offset >= VIRTIO_BAR_NOTIFY && q < v->desc.nqueues))
+		v->ops->notify(v, q);
+	else if (offset < COMMON_SIZE)
 		common_write(v, reg, len, value);
-	}
+	else
+		device_unhandled(v->dev);
 }
 
 static const struct io_handler virtio_bar_ops = {
@@ -597,6 +606,7 @@ static void build_function(struct virtio_dev *v)
 	unsigned window;
 
 	pci_function_init(&v->pci, v->vm, v->dev->name, &v->st->pci, &id, &virtio_pci_ops, v);
+	v->pci.dev = v->dev;
 	pci_function_add_bar(&v->pci, BAR_VIRTIO, VIRTIO_BAR_SIZE, &virtio_bar_ops, v);
 	/* One vector for each queue and one for configuration changes. */
 	msix_init(&v->msix, &v->pci, &v->st->msix, v->desc.nqueues + 1, BAR_MSIX);
@@ -724,3 +734,5 @@ void virtio_loaded(struct virtio_dev *v)
 	mutex_unlock(&v->lock);
 	pci_function_loaded(&v->pci);
 }
+
+#include "hv/dev/regs/virtio_pci.h"

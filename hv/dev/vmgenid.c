@@ -197,3 +197,5 @@ DEVICE_MODEL(vmgenid) = {
     .check = vmgenid_check,
     .loaded = vmgenid_loaded,
 };
+
+#include "hv/dev/regs/vmgenid.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A guest that misbehaves in the way its command line says: triple-fault,
- * garbage, port-storm, msr-storm, mmio-storm, halt. The hypervisor must live,
+ * garbage, port-storm, msr-storm, mmio-storm, reserved-storm, halt. The hypervisor must live,
  * its console must answer, other guests must not notice.
  */
 #include "guest.h"
@@ -116,6 +116,24 @@ static void mmio_storm(void)
 	}
 }
 
+/* What the devices of every machine have not: of each one thing. */
+static void reserved_storm(void)
+{
+	uint8_t v;
+
+	for (;;) {
+		/* the 8254's control word and the RTC's index are write-only */
+		__asm__ volatile("inb %w1, %b0" : "=a"(v) : "d"(0x43));
+		__asm__ volatile("inb %w1, %b0" : "=a"(v) : "d"(0x70));
+		/* the line status register is read-only; between the blocks of ACPI is nothing */
+		__asm__ volatile("outb %b0, %w1" : : "a"(0), "d"(0x3fd));
+		__asm__ volatile("inb %w1, %b0" : "=a"(v) : "d"(0x610));
+		/* so is between the registers of the I/O APIC; nobody is at 510h */
+		(void)*(volatile uint32_t *)0xfec00020UL;
+		__asm__ volatile("inb %w1, %b0" : "=a"(v) : "d"(0x510));
+	}
+}
+
 static void halt(void)
 {
 	__asm__ volatile("cli; hlt");
@@ -130,6 +148,7 @@ static const struct {
     {"port-storm", port_storm},
     {"msr-storm", msr_storm},
     {"mmio-storm", mmio_storm},
+    {"reserved-storm", reserved_storm},
     {"halt", halt},
 };
 

@@ -163,7 +163,7 @@ static void improper_accesses_are_counted(void **state)
 	    {0x0f0, 2, false},
 	    {0x0f0, 3, false},
 	    {0x0f0, 7, false},
-	    {0x3fc, 4, true},
+	    {0x1f4, 4, true},
 	};
 	uint64_t count = vm->stat_unhandled_io;
 

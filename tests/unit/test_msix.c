@@ -26,6 +26,8 @@ static void config_written(void *ctx, unsigned off, unsigned len)
 	msix_config_written(&m, off, len);
 }
 
+static struct device *bus;
+
 static int setup(void **state)
 {
 	static const struct pci_identity id = {.vendor = 1, .device = 2, .intx = true};
@@ -34,9 +36,11 @@ static int setup(void **state)
 	vm = fake_vm_new(1, 0);
 	fake_irq_attach(vm);
 	fake_lapics_enable(vm);
-	if (!fake_device_create(vm, "amber,pci-host", NULL, NULL))
+	bus = fake_device_create(vm, "amber,pci-host", NULL, NULL);
+	if (!bus)
 		return -1;
 	pci_function_init(&fn, vm, "probe", &pci_st, &id, &ops, NULL);
+	fn.dev = bus; /* somebody has to count */
 	msix_init(&m, &fn, &msix_st, NVEC, 1);
 	if (pci_function_register(&fn, SLOT, NULL))
 		return -1;

@@ -334,12 +334,49 @@ static void no_bus_no_function(void **state)
 	fake_vm_free(bare);
 }
 
+/* A machine that firmware starts has ECAM where PCIEXBAR says. */
+static void ecam_moves(void **state)
+{
+	static const struct {
+		uint32_t low, high;
+		uint64_t at, size; /* size 0: nowhere */
+	} rows[] = {
+	    {0xe0000001, 0, 0xe0000000, 256 * MIB},
+	    {0xe8000003, 0, 0xe8000000, 128 * MIB},
+	    {0xec000005, 0, 0xec000000, 64 * MIB},
+	    {0xec000001, 0, 0xe0000000, 256 * MIB},
+	    {0xe0000007, 0, 0, 0},
+	    {0xe0000000, 0, 0, 0},
+	    {0x10000001, 0xf, 0xf10000000, 256 * MIB},
+	};
+	struct vm *fw = fake_vm_new(1, 0);
+
+	fw->config.boot = BOOT_FIRMWARE;
+	assert_non_null(fake_device_create(fw, "amber,pci-host", NULL, NULL));
+	assert_false(fake_mmio_claimed(fw, PCI_ECAM_BASE));
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		fake_pci_write(fw, 0, MCH_PCIEXBAR, 4, 0);
+		fake_pci_write(fw, 0, MCH_PCIEXBAR + 4, 4, rows[i].high);
+		fake_pci_write(fw, 0, MCH_PCIEXBAR, 4, rows[i].low);
+		if (!rows[i].size) {
+			assert_false(fake_mmio_claimed(fw, 0xe0000000));
+			continue;
+		}
+		assert_int_equal(fake_mmio_read(fw, rows[i].at, 4), 0x29c08086);
+		assert_int_equal(fake_mmio_read(fw, rows[i].at + MIB, 4), 0xffffffff);
+		assert_true(fake_mmio_claimed(fw, rows[i].at + rows[i].size - 1));
+		assert_false(fake_mmio_claimed(fw, rows[i].at + rows[i].size));
+	}
+	fake_vm_free(fw);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(mechanism_1),
 	    T(ecam),
+	    T(ecam_moves),
 	    T(reset_control),
 	    T(bar_is_assigned_sized_and_moved),
 	    T(overlapping_bars),

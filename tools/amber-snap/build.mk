@@ -23,14 +23,21 @@ MODEL_C := $(shell grep -l '^DEVICE_MODEL' hv/dev/*.c)
 $(B)/amber-fields: $(U)/obj/tools/amber-fields/main.o $(MODEL_C:%.c=$(U)/obj/%.o) \
 		$(U)/libamber.a $(U)/libfake.a
 	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
-# the test that all models are complete needs all of them linked
-$(U)/test_device_models: $(U)/obj/tests/unit/test_device_models.o $(MODEL_C:%.c=$(U)/obj/%.o) \
+# build/amber-devices: their registers as documentation; so are all that have a table
+REGS_C := $(sort $(MODEL_C) $(shell grep -l '^#include "hv/dev/regs/' hv/dev/*.c) hv/core/vlapic_regs.c)
+$(B)/amber-devices: $(U)/obj/tools/amber-devices/main.o $(REGS_C:%.c=$(U)/obj/%.o) \
 		$(U)/libamber.a $(U)/libfake.a
+	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lfdt -llz4
+# the tests that walk all models need all of them linked
+$(U)/test_device_models $(U)/test_device_regs: $(U)/%: $(U)/obj/tests/unit/%.o \
+		$(REGS_C:%.c=$(U)/obj/%.o) $(U)/libamber.a $(U)/libfake.a
 	$(HOSTCC) $(UNIT_CFLAGS) -o $@ $^ $(U)/libamber.a -lcmocka -lfdt -llz4
 
-.PHONY: fields
+.PHONY: fields devices
 fields: $(B)/amber-fields ## write docs/state-records.md from the state tables
 	$(B)/amber-fields > docs/state-records.md
+devices: $(B)/amber-devices ## write docs/devices.md from the register tables
+	$(B)/amber-devices > docs/devices.md
 
 .PHONY: tools
 tools: $(B)/amber-snap ## build the host tools: build/amber-snap
