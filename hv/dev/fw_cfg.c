@@ -26,6 +26,7 @@
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/firmware.h"
+#include "hv/dev/smbios.h"
 #include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
@@ -321,7 +322,9 @@ static int add_firmware_files(struct fw_cfg *f, struct errmsg *e)
 {
 	int err = acpi_tables_give(f->vm, add_file, f, e);
 
-	return err ? err : add_generation_id(f, e);
+	if (!err)
+		err = add_generation_id(f, e);
+	return err ? err : smbios_give(f->vm, add_file, f, e);
 }
 
 /* The order of the files gives them their keys: new ones come last. */

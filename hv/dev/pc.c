@@ -5,6 +5,8 @@
 #include "hv/core/boot.h"
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
+#include "hv/dev/firmware.h"
+#include "hv/dev/smbios.h"
 #include "hv/dev/virtio_blk.h"
 #include "hv/dev/vmgenid.h"
 
@@ -65,15 +67,27 @@ static void virtual_wire(struct vm *vm)
 	}
 }
 
+/* What firmware would leave in memory; *rsdp is 0 if there is some, which makes that itself. */
+static int put_tables(struct vm *vm, uint64_t *rsdp, struct errmsg *e)
+{
+	int err;
+
+	*rsdp = 0;
+	if (has_firmware(&vm->config))
+		return OK;
+	err = acpi_tables_build(vm, rsdp, e);
+	if (!err)
+		err = smbios_build(vm, e);
+	return err ? err : vmgenid_boot(vm, e);
+}
+
 int pc_boot(struct vm *vm, struct errmsg *e)
 {
 	uint64_t rsdp;
 	int err = virtio_blk_claim(vm, NULL, e);
 
 	if (!err)
-		err = acpi_tables_build(vm, &rsdp, e);
-	if (!err)
-		err = vmgenid_boot(vm, e);
+		err = put_tables(vm, &rsdp, e);
 
 	virtual_wire(vm);
 	if (err || vm->config.boot == BOOT_NONE)
