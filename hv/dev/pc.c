@@ -6,6 +6,7 @@
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/firmware.h"
+#include "hv/dev/mp_table.h"
 #include "hv/dev/smbios.h"
 #include "hv/dev/virtio_blk.h"
 #include "hv/dev/vmgenid.h"
@@ -78,6 +79,8 @@ static int put_tables(struct vm *vm, uint64_t *rsdp, struct errmsg *e)
 	err = acpi_tables_build(vm, rsdp, e);
 	if (!err)
 		err = smbios_build(vm, e);
+	if (!err)
+		err = mp_table_build(vm, e);
 	return err ? err : vmgenid_boot(vm, e);
 }
 
