@@ -375,7 +375,10 @@ static int read_item(struct fw_cfg *f, const struct request *r, struct position 
 	return err;
 }
 
-/* As QEMU has it: all of it fits, or it is an error. */
+/*
+ * As QEMU has it: all of it fits, or it is an error. What the bytes say is none: OVMF as it is
+ * released waits for ever after one.
+ */
 static int write_item(struct fw_cfg *f, const struct request *r, struct position *p)
 {
 	const struct item *i = find_item(f, p->selector);
