@@ -6,6 +6,8 @@
 enum memmap {
 	MEMMAP_EBDA = 0x9fc00,	  /* reserved up to 0xa0000 */
 	MEMMAP_BIOS = 0xe0000,	  /* ACPI tables; reserved up to 1 MiB */
+	MEMMAP_SMBIOS = 0xf0000,  /* entry point and structures, up to the next */
+	MEMMAP_MPTABLE = 0xf8000, /* the MP floating pointer and its table */
 	MEMMAP_VMGENID = 0xff100, /* 16 bytes: the generation ID; nothing else is in its page */
 	MEMMAP_BIOS_END = 0x100000,
 };

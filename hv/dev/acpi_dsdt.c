@@ -289,7 +289,6 @@ static void write_cpu(struct aml *a, unsigned index)
  */
 static void write_vmgenid(struct aml *a)
 {
-	static const uint32_t in_file = VMGENID_FILE_OFFSET;
 	size_t dev = aml_device(a, "VGEN"), block;
 
 	aml_name(a, "_HID");
@@ -302,7 +301,7 @@ static void write_vmgenid(struct aml *a)
 	block = aml_package(a, 2);
 	aml_byte(a, AML_DWORD);
 	a->follow = a->len;
-	aml_bytes(a, &in_file, sizeof(in_file));
+	aml_raw(a, VMGENID_FILE_OFFSET, 4);
 	aml_integer(a, 0); /* it is below 4 GiB */
 	aml_close(a, block);
 	aml_close(a, dev);

@@ -51,10 +51,8 @@ void acpi_link_note(
 void acpi_link_address(
     struct acpi_image *m, enum acpi_blob blob, unsigned size, enum acpi_blob target, size_t offset)
 {
-	uint64_t v = offset;
-
 	acpi_link_note(m, blob, m->blob[blob].len, size, target);
-	aml_bytes(&m->blob[blob], &v, size);
+	aml_raw(&m->blob[blob], offset, size);
 }
 
 void acpi_link_checksum(

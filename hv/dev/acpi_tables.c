@@ -21,8 +21,7 @@ enum {
 	TABLES_SIZE = 64 * 1024, /* of the 128 KiB up to 1 MiB */
 	ROOT_SIZE = 64,		 /* of it, for the root pointer; the tables follow */
 };
-_Static_assert(MEMMAP_BIOS + TABLES_SIZE <= MEMMAP_VMGENID / PAGE_SIZE * PAGE_SIZE,
-    "the tables reach into the generation ID's page");
+_Static_assert(MEMMAP_BIOS + TABLES_SIZE <= MEMMAP_SMBIOS, "the tables reach into SMBIOS's");
 
 /* --- appending -------------------------------------------------------------------- */
 

@@ -30,6 +30,11 @@ void aml_byte(struct aml *a, uint8_t v)
 	aml_bytes(a, &v, 1);
 }
 
+void aml_raw(struct aml *a, uint64_t v, unsigned size)
+{
+	aml_bytes(a, &v, size);
+}
+
 static void le16(struct aml *a, uint16_t v)
 {
 	aml_bytes(a, &v, sizeof(v));

@@ -51,6 +51,8 @@ enum aml_op {
 
 void aml_byte(struct aml *a, uint8_t v);
 void aml_bytes(struct aml *a, const void *p, size_t n);
+/* As it is, little-endian; at most eight bytes. For tables: to AML it has no meaning. */
+void aml_raw(struct aml *a, uint64_t v, unsigned size);
 /* Absolute or relative: "\\_SB", "PCI0", "_SB.PCI0"; segments are padded with '_'. */
 void aml_path(struct aml *a, const char *path);
 /* The shortest constant. */

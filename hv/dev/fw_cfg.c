@@ -25,6 +25,7 @@
 #include "hv/core/vm.h"
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/acpi_tables.h"
+#include "hv/dev/smbios.h"
 #include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
@@ -334,6 +335,8 @@ static int add_firmware_files(struct fw_cfg *f, struct errmsg *e)
 
 	if (!err)
 		err = add_generation_id(f, e);
+	if (!err)
+		err = smbios_give(f->vm, add_file, f, e);
 	return err ? err : add_sercon(f, e);
 }
 
@@ -385,7 +388,10 @@ static int read_item(struct fw_cfg *f, const struct request *r, struct position 
 	return err;
 }
 
-/* As QEMU has it: all of it fits, or it is an error. */
+/*
+ * As QEMU has it: all of it fits, or it is an error. What the bytes say is none: OVMF as it is
+ * released waits for ever after one.
+ */
 static int write_item(struct fw_cfg *f, const struct request *r, struct position *p)
 {
 	const struct item *i = find_item(f, p->selector);

@@ -7,6 +7,8 @@
 #include "hv/dev/acpi_tables.h"
 #include "hv/dev/disk_backend.h"
 #include "hv/dev/flash.h"
+#include "hv/dev/mp_table.h"
+#include "hv/dev/smbios.h"
 #include "hv/dev/vmgenid.h"
 
 static int find_payload(const char *what, const char *name, struct payload *out, struct errmsg *e)
@@ -66,11 +68,16 @@ static void virtual_wire(struct vm *vm)
 	}
 }
 
+/* What firmware would leave in memory, and the kernel. */
 static int boot_kernel(struct vm *vm, struct errmsg *e)
 {
 	uint64_t rsdp;
 	int err = acpi_tables_build(vm, &rsdp, e);
 
+	if (!err)
+		err = smbios_build(vm, e);
+	if (!err)
+		err = mp_table_build(vm, e);
 	if (!err)
 		err = vmgenid_boot(vm, e);
 	virtual_wire(vm);

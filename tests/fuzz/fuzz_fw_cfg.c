@@ -19,7 +19,8 @@ enum {
 };
 
 static struct vm *vm;
-static struct device *dev;
+static struct device *dev, *genid;
+static struct cpu_model no_model;
 static struct cursor in;
 
 static void port_access(void)
@@ -114,6 +115,7 @@ static void roundtrip(void)
 	struct errmsg e;
 
 	ASSERT(fake_device_roundtrip(dev, &e) == OK);
+	ASSERT(fake_device_check(genid, genid->state, &e) == OK);
 }
 
 static void tampered_load(void)
@@ -134,6 +136,7 @@ static void machine_reset(void)
 {
 	dev->model->quiesce(dev);
 	dev->model->reset(dev);
+	genid->model->reset(genid);
 	dev->model->resume(dev);
 }
 
@@ -150,14 +153,14 @@ static void (*const steps[])(void) = {
     machine_reset,
 };
 
-/* The items are as they were: nothing that the guest does is in them. */
+/* The items are as they were: nothing that the guest does is in them, but in what it may write. */
 static uint32_t items_sum(void)
 {
 	const struct fw_cfg *f = dev->priv;
 	uint32_t sum = f->nitems;
 
 	for (unsigned i = 0; i < f->nitems; i++)
-		for (uint32_t n = 0; n < f->item[i].len; n++)
+		for (uint32_t n = 0; n < f->item[i].len && !f->item[i].written; n++)
 			sum = sum * 31 + f->item[i].data[n];
 	return sum;
 }
@@ -171,6 +174,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cursor_init(&in, data, size);
 	vm = fake_vm_new(1, RAM_SIZE);
 	vm->config.memory = 16 * MIB;
+	vm->cpu_model = &no_model;
+	if (size & 1)
+		vm->config.boot = BOOT_FIRMWARE;
+	genid = fake_device_create(vm, "amber,vmgenid", NULL, NULL);
+	ASSERT(genid);
 	dev = fake_device_create(vm, "amber,fw-cfg", &cfg, NULL);
 	ASSERT(dev);
 	sum = items_sum();

@@ -12,6 +12,7 @@
 #include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "tests/unit/fake/device_test.h"
+#include "tests/unit/fake/model.h"
 
 enum {
 	RAM = 8 * MIB,
@@ -33,8 +34,7 @@ static struct device *genid;
 
 static void machine(enum boot_method boot, bool hpet)
 {
-	vm = fake_vm_new(CPUS, RAM);
-	vm->config.memory = RAM;
+	vm = model_vm_new(1, CPUS, 1, RAM, RAM);
 	vm->config.boot = boot;
 	vm->config.devs[0] = cfg;
 	vm->config.devs[1] = (struct config_dev){.kind = CONFIG_HPET};
@@ -496,7 +496,8 @@ static void same_as_in_memory(void **state)
 static void only_with_firmware(void **state)
 {
 	static const char *const names[] = {"etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader",
-	    "etc/vmgenid_guid", "etc/vmgenid_addr", "etc/sercon-port"};
+	    "etc/vmgenid_guid", "etc/vmgenid_addr", "etc/smbios/smbios-tables",
+	    "etc/smbios/smbios-anchor", "etc/sercon-port"};
 	uint16_t key;
 	uint32_t size;
 
@@ -526,9 +527,8 @@ static void memory_map_has_only_ram(void **state)
 	assert_int_equal(get_le64(ram(BUF) + 8), RAM);
 	assert_int_equal(get_le32(ram(BUF) + 16), 1);
 	fake_vm_free(vm);
-	vm = fake_vm_new(1, RAM);
+	vm = model_vm_new(1, 1, 1, 4096 * MIB, RAM);
 	vm->config.boot = BOOT_FIRMWARE;
-	vm->config.memory = 4096 * MIB;
 	dev = fake_device_create(vm, "amber,fw-cfg", &cfg, &msg);
 	assert_true(find_file("etc/e820", &key, &size));
 	assert_int_equal(size, 40);
@@ -606,7 +606,7 @@ static void out_of_memory(void **state)
 	unsigned n = 0;
 
 	fake_vm_free(vm);
-	vm = fake_vm_new(1, RAM);
+	vm = model_vm_new(1, 1, 1, RAM, RAM);
 	vm->config.boot = BOOT_FIRMWARE;
 	for (;; n++) {
 		fake_heap_fail_after((int)n);
