@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Guests that nobody adapted, from their manifests in guests/: each boots and says so."""
+import re
+
+from amber import ANSI, Machine, ROOT, check, default_loader, run
+
+
+def machine(ctx, name, mem=1024, timeout=900):
+    """A machine with what 'make run GUEST=name' puts on the image."""
+    image = ctx.folder / f"{name}.img"
+    run([ROOT / "tools/guest", "image", name, "--output", image, "--loader", default_loader()],
+        timeout=1200)
+    return Machine(image, ctx.platform, mem=mem, timeout=timeout)
+
+
+def test_guest_gnumach(ctx):
+    """GNU Mach finds memory and clock by Multiboot, and lacks only its servers."""
+    with machine(ctx, "gnumach") as m:
+        m.prompt()
+        m.attach("gnumach")
+        text = m.expect(r"GNU Mach (.*?)No bootstrap code loaded with the kernel!", 60).group(1)
+        check(re.search(r"0100000:0+8000000, available", text),
+              f"it does not find its 128 MiB: {text!r}")
+        year = re.search(r"RTC time is (\d{4})-\d\d-\d\d \d\d:\d\d:\d\d", text)
+        check(year and int(year[1]) >= 2024, f"it does not find the time: {text!r}")
+        m.detach()
+        m.poweroff()
+
+
+def test_guest_memtest(ctx):
+    """memtest86+ tests the memory that it was given and finds no error."""
+    with machine(ctx, "memtest") as m:
+        m.prompt()
+        m.attach("memtest")
+        m.expect(r"Memtest86\+ v6", 60)
+        m.expect(r"#4 ", 120)  # the fifth test: it takes them in turn
+        m.expect(r"Pass: ", 60)  # the screen is drawn again from here on
+        text = ANSI.sub("", m.expect(r"Errors: *(\d+)", 60).group(0))
+        check(re.search(r"Errors: *0$", text), text)
+        check(" of 63.6MB]" in ANSI.sub("", m.transcript), "it does not test all of its 64 MiB")
+        m.detach()
+        m.poweroff()
+
+
+def test_guest_kernels(ctx):
+    """The example kernels boot by their methods and end with their codes."""
+    with machine(ctx, "kernels") as m:
+        m.prompt()
+        for name, code in (("mb32", 1), ("mb64", 1), ("mb2", 2), ("pvh", 3), ("flat", 1)):
+            vm = f"kernel-{name}"
+            m.until(lambda vm=vm: m.vm(vm)["disposition"] == "debug-exit", 30, f"{vm} does not end")
+            check(m.vm(vm)["exit_code"] == code, f"{vm}: {m.vm(vm)}")
+        m.poweroff()
+
+
+def test_guest_installer(ctx):
+    """Debian's installer asks for a language, and the keys of the serial line move it on."""
+    with machine(ctx, "installer", mem=1792, timeout=1800) as m:
+        m.prompt()
+        m.attach("installer")
+        m.expect(r"Select a language", 600)
+        m.send("\r")
+        m.expect(r"Select your location", 120)
+        m.send("\r")
+        m.expect(r"Configure the keyboard", 120)
+        m.detach()
+        m.poweroff()
