@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void dtb_names(
-    const void *blob, size_t size, void (*found)(void *arg, const char *name), void *arg);
+typedef void dtb_found_fn(void *arg, const char *name, bool must);
+void dtb_names(const void *blob, size_t size, dtb_found_fn *found, void *arg);
 
 enum {
 	DTB_MAGIC = 0xd00dfeed,
@@ -78,26 +78,32 @@ static size_t text_len(const uint8_t *p, size_t max)
 	return n;
 }
 
-static bool names_a_file(const uint8_t *strings, size_t size, uint32_t name)
+struct file_property {
+	const char *name;
+	bool must; /* be a file: else it may be something else, such as a partition */
+};
+
+/* The property, if its values name files, or NULL. */
+static const struct file_property *names_a_file(const uint8_t *strings, size_t size, uint32_t name)
 {
-	static const char *const known[] = {"kernel", "initrd", "payload"};
+	static const struct file_property known[] = {
+	    {"kernel", true}, {"initrd", true}, {"rom", true}, {"payload", true}, {"base", false}};
 
 	if (name >= size || text_len(strings + name, size - name) == size - name)
-		return false;
+		return NULL;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		const char *a = known[i], *b = (const char *)strings + name;
+		const char *a = known[i].name, *b = (const char *)strings + name;
 
 		while (*a && *a == *b)
 			a++, b++;
 		if (*a == *b)
-			return true;
+			return &known[i];
 	}
-	return false;
+	return NULL;
 }
 
 /* The value of one property: NUL-terminated strings, one after the other. */
-static void each_string(
-    const uint8_t *value, size_t len, void (*found)(void *, const char *), void *arg)
+static void each_string(const uint8_t *value, size_t len, dtb_found_fn *found, bool must, void *arg)
 {
 	while (len) {
 		size_t n = text_len(value, len);
@@ -105,15 +111,16 @@ static void each_string(
 		if (n == len)
 			return;
 		if (n)
-			found(arg, (const char *)value);
+			found(arg, (const char *)value, must);
 		value += n + 1;
 		len -= n + 1;
 	}
 }
 
-static void walk(struct range r, const uint8_t *strings, size_t nstrings,
-    void (*found)(void *, const char *), void *arg)
+static void walk(
+    struct range r, const uint8_t *strings, size_t nstrings, dtb_found_fn *found, void *arg)
 {
+	const struct file_property *p;
 	uint32_t token, len, name;
 
 	while (take32(&r, &token)) {
@@ -125,8 +132,9 @@ static void walk(struct range r, const uint8_t *strings, size_t nstrings,
 		case TOKEN_PROP:
 			if (!take32(&r, &len) || !take32(&r, &name) || len > r.left)
 				return;
-			if (names_a_file(strings, nstrings, name))
-				each_string(r.at, len, found, arg);
+			p = names_a_file(strings, nstrings, name);
+			if (p)
+				each_string(r.at, len, found, p->must, arg);
 			if (!advance(&r, len))
 				return;
 			break;
@@ -139,7 +147,7 @@ static void walk(struct range r, const uint8_t *strings, size_t nstrings,
 	}
 }
 
-void dtb_names(const void *blob, size_t size, void (*found)(void *arg, const char *name), void *arg)
+void dtb_names(const void *blob, size_t size, dtb_found_fn *found, void *arg)
 {
 	const uint8_t *h = blob;
 

@@ -117,7 +117,8 @@ static const char *load_opened(EFI_FILE_PROTOCOL *file, struct boot_file *out, u
 	return wrong;
 }
 
-static const char *open_and_load(struct folder *f, const char *name, uint64_t max)
+/* Returns what is wrong, or NULL; also if there is none and none must be. */
+static const char *open_and_load(struct folder *f, const char *name, uint64_t max, bool must)
 {
 	struct boot_info *bi = f->bi;
 	struct boot_file *out = &bi->files[bi->nfiles];
@@ -127,10 +128,12 @@ static const char *open_and_load(struct folder *f, const char *name, uint64_t ma
 	EFI_STATUS s;
 
 	if (!widen_name(name, wide))
-		return "not a plain file name";
+		return must ? "not a plain file name" : NULL;
 	if (bi->nfiles == BOOT_MAX_FILES)
 		return "too many files";
 	s = f->dir->Open(f->dir, &file, wide, EFI_FILE_MODE_READ, 0);
+	if (s == EFI_NOT_FOUND && !must)
+		return NULL;
 	if (s != EFI_SUCCESS)
 		return status_text(s);
 	wrong = load_opened(file, out, max);
@@ -143,23 +146,24 @@ static const char *open_and_load(struct folder *f, const char *name, uint64_t ma
 	return NULL;
 }
 
-static void load(struct folder *f, const char *name, uint64_t max)
+/* must: complain if there is no such file. */
+static void load(struct folder *f, const char *name, uint64_t max, bool must)
 {
 	const char *wrong;
 
 	for (uint32_t i = 0; i < f->bi->nfiles; i++)
 		if (text_equal(f->bi->files[i].name, name))
 			return;
-	wrong = open_and_load(f, name, max);
+	wrong = open_and_load(f, name, max, must);
 	if (wrong && f->manifest)
 		complain(f->bi, f->manifest, ": payload '", name, "': ", wrong, NULL);
 	else if (wrong)
 		complain(f->bi, name, ": ", wrong, NULL);
 }
 
-static void load_payload(void *arg, const char *name)
+static void load_payload(void *arg, const char *name, bool must)
 {
-	load(arg, name, UINT64_MAX - PAGE_BYTES);
+	load(arg, name, UINT64_MAX - PAGE_BYTES, must);
 }
 
 /* FAT keeps names in the order of their creation: sorted, guests start in a predictable one. */
@@ -196,7 +200,7 @@ static void load_manifests(struct folder *f)
 		if (u.info.Attribute & EFI_FILE_DIRECTORY || !narrow_name(u.info.FileName, name) ||
 		    !is_manifest(name))
 			continue;
-		load(f, name, MANIFEST_MAX);
+		load(f, name, MANIFEST_MAX, true);
 	}
 }
 

@@ -43,14 +43,15 @@ void *memset(void *dst, int c, size_t n);
  */
 void files_load(struct boot_info *bi, EFI_HANDLE image);
 
+/* must: it has to be a file; otherwise it may be something else, if no file has this name. */
+typedef void dtb_found_fn(void *arg, const char *name, bool must);
 /*
- * Calls found for each file name in a property kernel, initrd or payload of the
- * flattened tree at blob. Stops silently where the tree is damaged: to say what is
+ * Calls found for each name in a property of the flattened tree at blob that names
+ * files. Stops silently where the tree is damaged: to say what is
  * wrong with it is the hypervisor's business. The name handed out lies in the blob
  * and is NUL-terminated.
  */
-void dtb_names(
-    const void *blob, size_t size, void (*found)(void *arg, const char *name), void *arg);
+void dtb_names(const void *blob, size_t size, dtb_found_fn *found, void *arg);
 
 /* --- platform.c: what the firmware knows about the machine ------------------------ */
 

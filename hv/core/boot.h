@@ -41,5 +41,7 @@ boot_load_fn boot_multiboot_load MUST_CHECK;
 boot_load_fn boot_multiboot2_load MUST_CHECK;
 /* Xen's x86/HVM direct boot ABI ("PVH", docs/misc/pvh.pandoc of Xen). */
 boot_load_fn boot_pvh_load MUST_CHECK;
+/* A firmware image, in->kernel, that starts at the reset vector; in tells nothing else. */
+boot_load_fn boot_firmware_load MUST_CHECK;
 
 #endif

@@ -21,6 +21,7 @@
 
 struct vm;
 struct device;
+struct blk_dev;
 
 /* When a model is created and in which order reset, resumed and loaded. */
 enum device_class {
@@ -73,6 +74,7 @@ struct device {
 	char name[32]; /* "i8254" or the manifest's node name: unique in the VM, names its record */
 	void *state;   /* the model's state struct */
 	void *priv;    /* the model's object */
+	struct blk_dev *disk; /* of the host, that the guest writes by it; NULL: none */
 };
 
 #define DEVICE_MODEL(ident)                                                                        \

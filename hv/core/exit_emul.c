@@ -236,6 +236,12 @@ static void prepare_step(struct vcpu *v)
 	}
 }
 
+/* Where there is neither RAM nor ROM, whatever the machine. */
+static inline bool never_ram(uint64_t addr)
+{
+	return addr - MEMMAP_LOW_RAM_MAX < MEMMAP_ROM - MEMMAP_LOW_RAM_MAX;
+}
+
 /*
  * A plain MOV in 64-bit mode to where there is never RAM: the only things to know
  * are the operand's size and register. Everything that could fault in the guest's
@@ -249,8 +255,7 @@ static inline bool mov_mmio(struct vcpu *v, const struct vm_exit *x)
 	unsigned left;
 	const uint8_t *code;
 
-	if (x->mmio.gpa - MEMMAP_LOW_RAM_MAX >= MEMMAP_HIGH_RAM - MEMMAP_LOW_RAM_MAX ||
-	    (s->rflags & RFLAGS_TF))
+	if (!never_ram(x->mmio.gpa) || (s->rflags & RFLAGS_TF))
 		return false;
 	code = code_at_rip(v, &left);
 	if (!code || left < sizeof(insn))
@@ -295,8 +300,7 @@ static COLD bool served_by_ram(struct vcpu *v, const struct vm_exit *x)
 
 void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 {
-	if (x->mmio.gpa - MEMMAP_LOW_RAM_MAX >= MEMMAP_HIGH_RAM - MEMMAP_LOW_RAM_MAX &&
-	    served_by_ram(v, x))
+	if (!never_ram(x->mmio.gpa) && served_by_ram(v, x))
 		return;
 	/* Code in device memory, or page tables there: no machine does that; the fetch would fail
 	 * again. */

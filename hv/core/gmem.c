@@ -4,8 +4,16 @@
 
 #include <string.h>
 #include "hv/core/gmem_impl.h"
+#include "hv/core/gmem_rom.h"
 
-/* True if every byte of the range is RAM. */
+/* Of whom, and what for. */
+enum gmem_access {
+	ACCESS_LOAD = 0,
+	ACCESS_STORE = 1,
+	ACCESS_ROM = 2, /* also what guests cannot reach */
+};
+
+/* True if every byte of the range is RAM, or every byte is ROM. */
 static bool all_ram(const struct gmem *m, uint64_t addr, uint64_t len)
 {
 	for (unsigned i = 0; i < m->nranges; i++) {
@@ -21,13 +29,16 @@ static bool all_ram(const struct gmem *m, uint64_t addr, uint64_t len)
  * Host address of guest RAM, ready to be read or written; *len is cut to what follows in the same
  * chunk. *p is NULL if it is not RAM.
  */
-static inline int reach(struct vm *vm, uint64_t addr, uint64_t *len, bool write, uint8_t **p)
+static inline int reach(
+    struct vm *vm, uint64_t addr, uint64_t *len, enum gmem_access how, uint8_t **p)
 {
 	struct gmem *m = vm->gmem;
 	uint64_t chunk = gmem_chunk(m, addr), off = addr & (GMEM_CHUNK - 1);
+	bool write = how & ACCESS_STORE;
 
 	*p = NULL;
-	if (UNLIKELY(chunk == NO_CHUNK))
+	if (UNLIKELY(chunk == NO_CHUNK) ||
+	    (!(how & ACCESS_ROM) && gmem_denies(m, chunk, addr, write)))
 		return ERR_FAULT;
 	if (UNLIKELY(!gmem_is_ready(m, chunk, write))) {
 		int err = gmem_get_ready(vm, chunk, write);
@@ -42,7 +53,8 @@ static inline int reach(struct vm *vm, uint64_t addr, uint64_t *len, bool write,
 	return OK;
 }
 
-int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
+static inline __attribute__((always_inline)) int bytes_out(
+    struct vm *vm, gpa_t addr, void *buf, uint64_t len, enum gmem_access how)
 {
 	uint8_t *out = buf, *p;
 
@@ -50,7 +62,7 @@ int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
 		return ERR_FAULT;
 	while (len) {
 		uint64_t n = len;
-		int err = reach(vm, addr.a, &n, false, &p);
+		int err = reach(vm, addr.a, &n, how, &p);
 
 		if (err)
 			return err;
@@ -62,7 +74,18 @@ int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
 	return OK;
 }
 
-int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
+int gmem_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
+{
+	return bytes_out(vm, addr, buf, len, ACCESS_LOAD);
+}
+
+int gmem_rom_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
+{
+	return bytes_out(vm, addr, buf, len, ACCESS_LOAD | ACCESS_ROM);
+}
+
+static inline __attribute__((always_inline)) int bytes_in(
+    struct vm *vm, gpa_t addr, const void *buf, uint64_t len, enum gmem_access how)
 {
 	const uint8_t *in = buf;
 	uint8_t *p;
@@ -71,7 +94,7 @@ int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 		return ERR_FAULT;
 	while (len) {
 		uint64_t n = len;
-		int err = reach(vm, addr.a, &n, true, &p);
+		int err = reach(vm, addr.a, &n, how, &p);
 
 		if (err)
 			return err;
@@ -83,6 +106,16 @@ int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 	return OK;
 }
 
+int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
+{
+	return bytes_in(vm, addr, buf, len, ACCESS_STORE);
+}
+
+int gmem_rom_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
+{
+	return bytes_in(vm, addr, buf, len, ACCESS_STORE | ACCESS_ROM);
+}
+
 int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
 {
 	uint8_t *p;
@@ -91,7 +124,7 @@ int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
 		return ERR_FAULT;
 	while (len) {
 		uint64_t n = len;
-		int err = reach(vm, addr.a, &n, true, &p);
+		int err = reach(vm, addr.a, &n, ACCESS_STORE, &p);
 
 		if (err)
 			return err;
@@ -110,7 +143,7 @@ int gmem_prepare(struct vm *vm, gpa_t addr, uint64_t len, bool write)
 		return ERR_FAULT;
 	while (len) {
 		uint64_t n = len;
-		int err = reach(vm, addr.a, &n, write, &p);
+		int err = reach(vm, addr.a, &n, write ? ACCESS_STORE : ACCESS_LOAD, &p);
 
 		if (err)
 			return err;
@@ -124,7 +157,7 @@ int gmem_read_u16(struct vm *vm, gpa_t addr, uint16_t *v)
 {
 	uint64_t n = 2;
 	uint8_t *p;
-	int err = reach(vm, addr.a, &n, false, &p);
+	int err = reach(vm, addr.a, &n, ACCESS_LOAD, &p);
 
 	if (err)
 		return err;
@@ -138,7 +171,7 @@ int gmem_write_u16(struct vm *vm, gpa_t addr, uint16_t v)
 {
 	uint64_t n = 2;
 	uint8_t *p;
-	int err = reach(vm, addr.a, &n, true, &p);
+	int err = reach(vm, addr.a, &n, ACCESS_STORE, &p);
 
 	if (err)
 		return err;
@@ -164,7 +197,7 @@ int gmem_cmpxchg(struct vm *vm, gpa_t addr, void *old, const void *desired, unsi
 {
 	uint64_t n = len;
 	uint8_t *p;
-	int err = reach(vm, addr.a, &n, true, &p);
+	int err = reach(vm, addr.a, &n, ACCESS_STORE, &p);
 
 	if (err)
 		return err;
@@ -203,7 +236,7 @@ int gmem_dma_map(struct vm *vm, gpa_t addr, uint64_t len, bool device_writes, st
 	while (len) {
 		uint64_t n = len;
 		uint8_t *p;
-		int err = reach(vm, addr.a, &n, device_writes, &p);
+		int err = reach(vm, addr.a, &n, device_writes ? ACCESS_STORE : ACCESS_LOAD, &p);
 		hpa_t h;
 
 		if (err)

@@ -56,10 +56,10 @@ void gmem_dma_unmap(struct vm *vm, const struct sg *sg, unsigned count, bool dev
 enum { GMEM_CHUNK_PAGES = 16 };
 
 /*
- * Guest RAM of size bytes, a multiple of 1 MiB, all zeros. Host memory for it is promised now,
- * and taken when it is touched.
+ * Guest RAM of size bytes, a multiple of 1 MiB, all zeros, and MEMMAP_ROM_SIZE of ROM, if there is
+ * to be some (gmem_rom.h). Host memory for it is promised now, and taken when it is touched.
  */
-int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e) MUST_CHECK;
+int gmem_create(struct vm *vm, uint64_t size, bool rom, struct errmsg *e) MUST_CHECK;
 void gmem_destroy(struct vm *vm);
 /* All of it is zero again, and gives its host memory back. The machine is quiesced, no DMA is under
  * way; every vCPU is told to flush. */
@@ -70,12 +70,12 @@ void gmem_reset(struct vm *vm);
 int gmem_promise(struct vm *vm, struct errmsg *e) MUST_CHECK;
 void gmem_unpromise(struct vm *vm);
 
-/* A contiguous piece of guest-physical RAM. */
+/* A contiguous piece of guest-physical RAM, or the ROM. */
 struct gmem_range {
 	uint64_t start, size;
 };
-#define GMEM_MAX_RANGES 2
-/* The RAM ranges in ascending order; returns their number. */
+#define GMEM_MAX_RANGES 3
+/* RAM and ROM in ascending order; returns the number of ranges. */
 unsigned gmem_ranges(struct vm *vm, struct gmem_range out[GMEM_MAX_RANGES]);
 
 /*
@@ -87,8 +87,9 @@ const void *gmem_peek(struct vm *vm, gpa_t addr, uint64_t *len);
 
 enum gmem_fault { GMEM_NOT_RAM, GMEM_SERVED, GMEM_WAS_READY };
 /*
- * A nested page fault at addr. SERVED: RAM, and ready now; or it could not be had and the machine
- * is being stopped. WAS_READY: the CPU knew an older, stricter mapping: flush the vCPU.
+ * A nested page fault at addr. NOT_RAM: nor ROM that is only read. SERVED: ready now; or it could
+ * not be had and the machine is being stopped. WAS_READY: the CPU knew an older, stricter mapping:
+ * flush the vCPU.
  */
 enum gmem_fault gmem_fault(struct vm *vm, gpa_t addr, bool write);
 

@@ -5,7 +5,8 @@
 #include "hv/core/gmem_impl.h"
 #include "hv/lib/fmt.h"
 
-#define RAM_PERM (NPT_R | NPT_W | NPT_X)
+#define ROM_PERM (NPT_R | NPT_X)
+#define RAM_PERM (ROM_PERM | NPT_W)
 enum { BIG_ORDER = 9, BIG_CHUNKS = SIZE_2M / GMEM_CHUNK };
 
 /* Frames that guests do not get: the hypervisor's own needs, and tables for what guests have. */
@@ -124,9 +125,27 @@ static void free_tables(struct gmem *m)
 	heap_free(m);
 }
 
-int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
+/* In ascending order. */
+static void make_ranges(struct gmem *m, uint64_t size, bool rom)
 {
 	uint64_t low = MIN(size, (uint64_t)MEMMAP_LOW_RAM_MAX);
+
+	m->range[m->nranges++] = (struct gmem_range){0, low};
+	m->nchunks = low >> CHUNK_SHIFT;
+	if (rom) {
+		m->range[m->nranges++] = (struct gmem_range){MEMMAP_ROM, MEMMAP_ROM_SIZE};
+		m->rom_first = m->nchunks;
+		m->rom_count = MEMMAP_ROM_SIZE >> CHUNK_SHIFT;
+		m->nchunks += m->rom_count;
+	}
+	if (size > low) {
+		m->range[m->nranges++] = (struct gmem_range){MEMMAP_HIGH_RAM, size - low};
+		m->nchunks += (size - low) >> CHUNK_SHIFT;
+	}
+}
+
+int gmem_create(struct vm *vm, uint64_t size, bool rom, struct errmsg *e)
+{
 	struct gmem *m = heap_zalloc(sizeof(*m));
 	int err;
 
@@ -135,10 +154,7 @@ int gmem_create(struct vm *vm, uint64_t size, struct errmsg *e)
 	mutex_init(&m->lock, RANK_GMEM);
 	spinlock_init(&m->wait_lock, RANK_VCPU);
 	waitq_init(&m->waitq);
-	m->range[m->nranges++] = (struct gmem_range){0, low};
-	if (size > low)
-		m->range[m->nranges++] = (struct gmem_range){MEMMAP_HIGH_RAM, size - low};
-	m->nchunks = size >> CHUNK_SHIFT;
+	make_ranges(m, size, rom);
 	m->starved = NO_CHUNK;
 	err = make_tables(m) ? err_set(e, ERR_NOMEM, "out of memory") : promise(m, e);
 	if (err)
@@ -207,6 +223,7 @@ void gmem_reset(struct vm *vm)
 	forget_pending(m);
 	free_frames(m);
 	m->tracking = m->has_base = false;
+	m->hidden = (struct gmem_range){0};
 	heap_free(m->recent);
 	m->recent = NULL;
 	memset(m->written, 0, m->nchunks * sizeof(*m->written));
@@ -225,7 +242,7 @@ static bool back_big(struct vm *vm, uint64_t chunk)
 	uint64_t first = gmem_chunk(m, at.a);
 	hpa_t h;
 
-	if (m->tracking || m->pending ||
+	if (m->tracking || m->pending || gmem_is_rom(m, chunk) ||
 	    gmem_chunk(m, at.a + SIZE_2M - 1) != first + BIG_CHUNKS - 1)
 		return false;
 	for (uint64_t c = first; c < first + BIG_CHUNKS; c++)
@@ -249,14 +266,17 @@ int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame)
 {
 	struct gmem *m = vm->gmem;
 	gpa_t addr = gmem_chunk_addr(m, chunk);
+	unsigned perm = gmem_is_rom(m, chunk) ? ROM_PERM : RAM_PERM;
 	int err =
-	    npt_map(&vm->npt, addr, frame, GMEM_CHUNK, RAM_PERM | (m->tracking ? NPT_TRACKED : 0));
+	    npt_map(&vm->npt, addr, frame, GMEM_CHUNK, perm | (m->tracking ? NPT_TRACKED : 0));
 
-	if (err)
+	if (err) {
 		npt_unmap(&vm->npt, addr, GMEM_CHUNK);
-	else
-		__atomic_store_n(&m->frame[chunk].a, frame.a, __ATOMIC_RELEASE);
-	return err;
+		return err;
+	}
+	gmem_rom_keep_hidden(vm, chunk);
+	__atomic_store_n(&m->frame[chunk].a, frame.a, __ATOMIC_RELEASE);
+	return OK;
 }
 
 int gmem_back(struct vm *vm, uint64_t chunk, const void *data)
@@ -404,7 +424,7 @@ enum gmem_fault gmem_fault(struct vm *vm, gpa_t addr, bool write)
 	uint64_t chunk = gmem_chunk(m, addr.a);
 	int err = OK;
 
-	if (chunk == NO_CHUNK)
+	if (chunk == NO_CHUNK || gmem_denies(m, chunk, addr.a, write))
 		return GMEM_NOT_RAM;
 	if (!gmem_is_ready(m, chunk, write)) {
 		/* If it cannot be had the machine has been told to stop, and the vCPU sees that

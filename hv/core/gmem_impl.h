@@ -29,6 +29,8 @@ struct gmem {
 	struct gmem_range range[GMEM_MAX_RANGES];
 	unsigned nranges;
 	uint64_t nchunks;
+	uint64_t rom_first, rom_count; /* chunks that guests can only read */
+	struct gmem_range hidden; /* addresses of ROM that they cannot even read (gmem_rom.h) */
 	/*
 	 * Protects all that follows. What the fast paths look at without it is set atomically, and
 	 * taken back only while the VM is quiesced.
@@ -77,10 +79,24 @@ static inline uint64_t gmem_chunk(const struct gmem *m, uint64_t addr)
 
 static inline gpa_t gmem_chunk_addr(const struct gmem *m, uint64_t chunk)
 {
-	uint64_t low = m->range[0].size >> CHUNK_SHIFT;
+	const struct gmem_range *r = m->range;
+	uint64_t addr = chunk << CHUNK_SHIFT;
 
-	return chunk < low ? gpa(m->range[0].start + (chunk << CHUNK_SHIFT))
-			   : gpa(m->range[1].start + ((chunk - low) << CHUNK_SHIFT));
+	for (; addr >= r->size && r < &m->range[m->nranges - 1]; r++)
+		addr -= r->size;
+	return gpa(r->start + addr);
+}
+
+static inline bool gmem_is_rom(const struct gmem *m, uint64_t chunk)
+{
+	return chunk - m->rom_first < m->rom_count;
+}
+
+/* An access by the guest, or on its behalf, that no memory answers. */
+static inline bool gmem_denies(const struct gmem *m, uint64_t chunk, uint64_t addr, bool write)
+{
+	return UNLIKELY(gmem_is_rom(m, chunk)) &&
+	       (write || addr - m->hidden.start < m->hidden.size);
 }
 
 static inline uint8_t *gmem_chunk_data(const struct gmem *m, uint64_t chunk)
@@ -114,6 +130,9 @@ void gmem_account_backed(struct gmem *m, uint64_t chunks);
 void gmem_account_promise(struct gmem *m, bool promised);
 /* Maps a frame, not yet writable if somebody watches, and notes it. Lock held. OK or ERR_NOMEM. */
 int gmem_map_chunk(struct vm *vm, uint64_t chunk, hpa_t frame) MUST_CHECK;
+/* gmem_rom.c: takes hidden pages of a chunk that has just been mapped out of the tables. Lock held.
+ */
+void gmem_rom_keep_hidden(struct vm *vm, uint64_t chunk);
 /* gmem_share.c: the chunk gets a frame of its own, if it shares one. Lock held. OK or ERR_NOMEM. */
 int gmem_unshare(struct vm *vm, uint64_t chunk) MUST_CHECK;
 /* gmem_back.c: makes a chunk ready, waiting if need be. OK or ERR_RETRY. No lock held. */

@@ -17,6 +17,8 @@ enum memmap {
 #define MEMMAP_IOAPIC	   0xfec00000ULL
 #define MEMMAP_HPET	   0xfed00000ULL
 #define MEMMAP_LAPIC	   0xfee00000ULL
+#define MEMMAP_ROM	   0xff800000ULL /* up to 4 GiB: firmware and its variables */
+#define MEMMAP_ROM_SIZE	   0x00800000ULL
 #define MEMMAP_HIGH_RAM	   0x100000000ULL /* the rest of RAM */
 
 #endif

@@ -88,7 +88,9 @@ static const struct text_rule rule_print = {"printable ASCII text", is_print, is
 
 static const char *const words_guest[] = {"amber,guest", NULL};
 static const char *const words_boot[] = {
-    "none", "linux", "multiboot", "multiboot2", "pvh", NULL}; /* in the order of enum boot_method */
+    "none", "linux", "multiboot", "multiboot2", "pvh", "firmware", NULL}; /* as enum boot_method */
+
+#define FW_CFG_NAME "fwcfg" /* of a device that no manifest names */
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define CFG(member)	 AT(struct vm_config, member)
@@ -118,6 +120,7 @@ static const struct prop boot_props[] = {
     {"kernel", PROP_TEXT, false, CFG(kernel), .rule = &rule_file},
     {"initrd", PROP_TEXT, false, CFG(initrd), .rule = &rule_file},
     {"command-line", PROP_TEXT, false, CFG(cmdline), .rule = &rule_print},
+    {"rom", PROP_TEXT, false, CFG(rom), .rule = &rule_file},
 };
 
 #define PROP_COMPATIBLE                                                                            \
@@ -154,6 +157,12 @@ static const struct prop debug_exit_props[] = {
     PROP_COMPATIBLE,
     {"io-base", PROP_NUMBER, false, DEV(io_base), .min = 1, .max = 0xffff},
     {"io-size", PROP_NUMBER, false, DEV(io_size), .min = 1, .max = DEBUG_EXIT_PORTS},
+};
+
+static const struct prop flash_props[] = {
+    PROP_COMPATIBLE,
+    {"backend", PROP_TEXT, true, DEV(backend), .rule = &rule_print},
+    {"base", PROP_TEXT, false, DEV(base), .rule = &rule_print},
 };
 
 /* A device that has nothing to choose, and of which a machine has one at most. */
@@ -195,6 +204,7 @@ static const struct dev_row {
     {"amber,fw-cfg", CONFIG_FW_CFG, false, PROPS(plain_props)},
     {"amber,debug-exit", CONFIG_DEBUG_EXIT, false, PROPS(debug_exit_props)},
     {"amber,testdev", CONFIG_TESTDEV, false, PROPS(plain_props)},
+    {"amber,flash", CONFIG_FLASH, false, PROPS(flash_props)},
 };
 
 static const struct dev_row *dev_row_of(const struct config_dev *d)
@@ -503,25 +513,37 @@ static int check_topology(const struct ctx *root, struct vm_config *v)
 	return OK;
 }
 
+static bool boots_kernel(const struct vm_config *v)
+{
+	return v->boot != BOOT_NONE && v->boot != BOOT_FIRMWARE;
+}
+
 static int check_boot(
     const struct ctx *root, const struct vm_config *v, bool (*payload_exists)(const char *name))
 {
-	const char *const files[][2] = {{"kernel", v->kernel}, {"initrd", v->initrd}};
+	const struct {
+		const char *name, *value;
+		bool allowed, wanted, file;
+	} props[] = {
+	    {"command-line", v->cmdline, boots_kernel(v), false, false},
+	    {"kernel", v->kernel, boots_kernel(v), boots_kernel(v), true},
+	    {"initrd", v->initrd, boots_kernel(v), false, true},
+	    {"rom", v->rom, vm_config_has_rom(v), vm_config_has_rom(v), true},
+	};
 	struct ctx c;
 
 	ctx_child(&c, root, root->node, "boot");
-	if (v->boot != BOOT_NONE && !v->kernel[0])
-		return REFUSE(&c, "%s is missing", "kernel");
-	if (v->boot == BOOT_NONE && v->cmdline[0])
-		return REFUSE(&c, "%s: not with method \"none\"", "command-line");
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		if (!files[i][1][0])
+	for (size_t i = 0; i < ARRAY_LEN(props); i++) {
+		if (!props[i].value[0] && props[i].wanted)
+			return REFUSE(&c, "%s is missing", props[i].name);
+		if (!props[i].value[0])
 			continue;
-		if (v->boot == BOOT_NONE)
-			return REFUSE(&c, "%s: not with method \"none\"", files[i][0]);
-		if (payload_exists && !payload_exists(files[i][1]))
+		if (!props[i].allowed)
+			return REFUSE(
+			    &c, "%s: not with method \"%s\"", props[i].name, words_boot[v->boot]);
+		if (props[i].file && payload_exists && !payload_exists(props[i].value))
 			return err_set(c.e, ERR_NOENT, "%s: %s: no file '%s' on the boot volume",
-			    c.path, files[i][0], files[i][1]);
+			    c.path, props[i].name, props[i].value);
 	}
 	return OK;
 }
@@ -533,7 +555,8 @@ static bool clash(const struct ctx *c, const struct config_dev *a, const struct 
 		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
 		return true;
 	}
-	if (a->kind == b->kind && dev_row_of(a)->list.props == plain_props) {
+	if (a->kind == b->kind &&
+	    (dev_row_of(a)->list.props == plain_props || a->kind == CONFIG_FLASH)) {
 		REFUSE(c, "there is one already, %s", b->name);
 		return true;
 	}
@@ -561,20 +584,56 @@ static int check_debug_exit(const struct ctx *c, struct config_dev *d)
 	return OK;
 }
 
+static bool in_store(const struct config_dev *d)
+{
+	return strncmp(d->backend, CONFIG_STORE_PREFIX, sizeof(CONFIG_STORE_PREFIX) - 1) == 0;
+}
+
+static int check_flash(const struct ctx *c, const struct vm_config *v, const struct config_dev *d)
+{
+	if (!vm_config_has_rom(v))
+		return REFUSE(c, "%s: only with the boot method \"firmware\"", d->model);
+	if (!in_store(d))
+		return REFUSE(c, "backend: must be '" CONFIG_STORE_PREFIX "%s'", "NAME");
+	return OK;
+}
+
+/* Firmware finds out by fw_cfg what the machine is made of. */
+static int add_fw_cfg(const struct ctx *root, struct vm_config *v)
+{
+	struct config_dev *d = &v->devs[v->ndevs];
+
+	for (uint32_t i = 0; i < v->ndevs; i++)
+		if (v->devs[i].kind == CONFIG_FW_CFG)
+			return OK;
+	if (v->ndevs == VM_MAX_DEVICES)
+		return REFUSE(root, "no device is left for %s", "amber,fw-cfg");
+	*d = (struct config_dev){.kind = CONFIG_FW_CFG};
+	str_copy(d->name, sizeof(d->name), FW_CFG_NAME);
+	str_copy(d->model, sizeof(d->model), dev_row_of(d)->compatible);
+	for (uint32_t i = 0; i < v->ndevs; i++)
+		if (strcmp(v->devs[i].name, FW_CFG_NAME) == 0)
+			return REFUSE(root, "the name '%s' is another device's", FW_CFG_NAME);
+	v->ndevs++;
+	return OK;
+}
+
 static int check_devices(const struct ctx *root, struct vm_config *v)
 {
 	uint64_t used = 0;
 	struct ctx devices, c;
 
+	if (vm_config_has_rom(v) && add_fw_cfg(root, v))
+		return ERR_INVAL;
 	ctx_child(&devices, root, root->node, "devices");
 	for (uint32_t i = 0; i < v->ndevs; i++) {
 		ctx_child(&c, &devices, root->node, v->devs[i].name);
-		if ((v->devs[i].base[0] || v->devs[i].disk_size) &&
-		    strncmp(v->devs[i].backend, CONFIG_STORE_PREFIX,
-			sizeof(CONFIG_STORE_PREFIX) - 1) != 0)
+		if ((v->devs[i].base[0] || v->devs[i].disk_size) && !in_store(&v->devs[i]))
 			return REFUSE(&c, "%s: only with a backend '" CONFIG_STORE_PREFIX "NAME'",
 			    v->devs[i].base[0] ? "base" : "size-mib");
 		if (v->devs[i].kind == CONFIG_DEBUG_EXIT && check_debug_exit(&c, &v->devs[i]))
+			return ERR_INVAL;
+		if (v->devs[i].kind == CONFIG_FLASH && check_flash(&c, v, &v->devs[i]))
 			return ERR_INVAL;
 		for (uint32_t k = 0; k < i; k++)
 			if (clash(&c, &v->devs[i], &v->devs[k]))

@@ -14,7 +14,14 @@
 #define VM_MAX_DEVICES 32
 #define VM_MAX_CMDLINE 2048
 
-enum boot_method { BOOT_NONE, BOOT_LINUX, BOOT_MULTIBOOT, BOOT_MULTIBOOT2, BOOT_PVH };
+enum boot_method {
+	BOOT_NONE,
+	BOOT_LINUX,
+	BOOT_MULTIBOOT,
+	BOOT_MULTIBOOT2,
+	BOOT_PVH,
+	BOOT_FIRMWARE
+};
 
 enum config_dev_kind {
 	CONFIG_UART,
@@ -24,6 +31,7 @@ enum config_dev_kind {
 	CONFIG_HPET,
 	CONFIG_DEBUG_EXIT,
 	CONFIG_TESTDEV,
+	CONFIG_FLASH,
 };
 
 /* A back end that begins so is a disk of the store. */
@@ -56,6 +64,7 @@ struct vm_config {
 	uint32_t tsc_khz; /* rate of the guest's TSC; 0: the host's */
 	enum boot_method boot;
 	char kernel[64], initrd[64]; /* payload file names; initrd may be empty */
+	char rom[64];		     /* the same, of BOOT_FIRMWARE */
 	char cmdline[VM_MAX_CMDLINE];
 	uint32_t ndevs;
 	struct config_dev devs[VM_MAX_DEVICES];
@@ -72,6 +81,18 @@ int vm_config_parse(const void *blob, size_t size, const char *root, struct vm_c
 /* The same of a tree that sr_check_tree() has passed already. */
 int vm_config_read(const void *fdt, const char *root, struct vm_config *out,
     bool (*payload_exists)(const char *name), struct errmsg *e) MUST_CHECK;
+
+/* Firmware starts the machine: it has ROM below 4 GiB (gmem_rom.h), and what firmware asks for. */
+static inline bool vm_config_has_rom(const struct vm_config *c)
+{
+	return c->boot == BOOT_FIRMWARE;
+}
+
+/* A device with a disk behind it that the machine writes. */
+static inline bool config_writes_disk(const struct config_dev *d)
+{
+	return (d->kind == CONFIG_VIRTIO_BLK || d->kind == CONFIG_FLASH) && !d->read_only;
+}
 
 /* Gives the machine another name, and the UUID that follows from it. ERR_INVAL: not a legal name.
  */

@@ -124,7 +124,7 @@ static int mark_disks(struct vm *vm, struct errmsg *e)
 	for (uint32_t i = 0; i < vm->config.ndevs; i++) {
 		const struct config_dev *d = &vm->config.devs[i];
 
-		if (d->kind != CONFIG_VIRTIO_BLK || d->read_only)
+		if (!config_writes_disk(d))
 			continue;
 		if (vm_mark_disks)
 			return vm_mark_disks->mark(vm, &vm->mark->disks, e);

@@ -18,6 +18,9 @@
 #define PM_TIMER_HALF BIT(31)
 
 enum { PM_BASE = ACPI_PM1A_EVT, PM_SIZE = 0x40, GPE_BYTES = ACPI_GPE0_LEN / 2 };
+/* ICH9 datasheet, 13.8.3.9. Firmware takes a set APMC_EN for system management mode being set up
+ * already, which it cannot do here. */
+enum smi { SMI_EN = 0x30, SMI_EN_APMC_EN = 1 << 5 };
 
 /* PM1 status and enable (4.8.4.1). */
 enum pm1_event {
@@ -153,6 +156,8 @@ static uint8_t read_byte(const struct acpi_pm_state *s, unsigned reg)
 	case 4:
 	case 5:
 		return (uint8_t)(control >> (8 * (reg - 4)));
+	case SMI_EN:
+		return SMI_EN_APMC_EN;
 	}
 	if (gpe < GPE_BYTES)
 		return s->gpe_status[gpe];

@@ -266,6 +266,17 @@ static int add_sleep_states(struct fw_cfg *f, struct errmsg *e)
 }
 
 /* The order of the files gives them their keys: new ones come last. */
+/* The serial port that SeaBIOS talks on, as there is no screen (SeaBIOS, docs/Runtime_config.md). */
+static int add_sercon(struct fw_cfg *f, struct errmsg *e)
+{
+	uint8_t com1[8];
+
+	if (!vm_config_has_rom(&f->vm->config))
+		return OK;
+	put_le64(com1, 0x3f8);
+	return add_file(f, "etc/sercon-port", com1, sizeof(com1), e);
+}
+
 static int add_all(struct fw_cfg *f, struct errmsg *e)
 {
 	int err = add_values(f);
@@ -277,6 +288,8 @@ static int add_all(struct fw_cfg *f, struct errmsg *e)
 	err = add_e820(f, e);
 	if (!err)
 		err = add_sleep_states(f, e);
+	if (!err)
+		err = add_sercon(f, e);
 	return err;
 }
 

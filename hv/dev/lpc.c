@@ -3,7 +3,8 @@
  * The LPC bridge of an ICH9 (function 0:31.0), as far as a guest misses it: an
  * ISA bridge by class, and the PIRQ router that sends PCI interrupts to the
  * 8259 pair (ICH9 datasheet, 13.1). The power management block is not behind
- * it: ACPI_CNTL reads as disabled.
+ * it: it is at ACPI_PM1A_EVT always, which is where firmware for QEMU's Q35 puts
+ * it, too; in a machine without firmware ACPI_CNTL reads as disabled.
  */
 #include "hv/core/vm.h"
 #include "hv/dev/pci_bus.h"
@@ -11,9 +12,17 @@
 #include "hv/mm/mm.h"
 
 enum lpc_config_reg {
-	LPC_PMBASE = 0x40,     /* bit 0 hardwired: an I/O range */
+	LPC_PMBASE = 0x40, /* bit 0 hardwired: an I/O range */
+	LPC_ACPI_CNTL = 0x44,
 	LPC_PIRQA_ROUT = 0x60, /* to D */
 	LPC_PIRQE_ROUT = 0x68, /* to H */
+	LPC_RCBA = 0xf0,       /* of chipset configuration registers, of which there are none */
+};
+/* What firmware programs (13.1.13, 13.1.14, 13.1.39); no other machine has a use for it. */
+enum lpc_firmware_bits {
+	PMBASE_ADDRESS = 0xff80,
+	ACPI_CNTL_WRITABLE = 0x87, /* ACPI_EN, SCI_IRQ_SEL */
+	RCBA_WRITABLE = 0xffffc001,
 };
 enum pirq_rout {
 	PIRQ_ROUT_IRQ = 0x0f,
@@ -70,6 +79,11 @@ static int lpc_create(struct device *dev, const struct config_dev *cfg, struct e
 	put_le16(l->pci.initial + PCI_STATUS, PCI_STATUS_DEVSEL_MEDIUM);
 	put_le16(l->pci.wmask + PCI_COMMAND, 0);
 	put_le32(l->pci.initial + LPC_PMBASE, 1);
+	if (vm_config_has_rom(&dev->vm->config)) {
+		put_le32(l->pci.wmask + LPC_PMBASE, PMBASE_ADDRESS);
+		l->pci.wmask[LPC_ACPI_CNTL] = ACPI_CNTL_WRITABLE;
+		put_le32(l->pci.wmask + LPC_RCBA, RCBA_WRITABLE);
+	}
 	for (unsigned link = 0; link < PCI_INTX_LINKS; link++) {
 		l->pci.initial[pirq_reg(link)] = PIRQ_ROUT_DISABLE;
 		l->pci.wmask[pirq_reg(link)] = PIRQ_ROUT_DISABLE | PIRQ_ROUT_IRQ;

@@ -5,7 +5,8 @@
 #include "hv/core/boot.h"
 #include "hv/core/payload.h"
 #include "hv/dev/acpi_tables.h"
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
+#include "hv/dev/flash.h"
 #include "hv/dev/vmgenid.h"
 
 static int find_payload(const char *what, const char *name, struct payload *out, struct errmsg *e)
@@ -65,18 +66,37 @@ static void virtual_wire(struct vm *vm)
 	}
 }
 
-int pc_boot(struct vm *vm, struct errmsg *e)
+static int boot_kernel(struct vm *vm, struct errmsg *e)
 {
 	uint64_t rsdp;
-	int err = virtio_blk_claim(vm, NULL, e);
+	int err = acpi_tables_build(vm, &rsdp, e);
 
-	if (!err)
-		err = acpi_tables_build(vm, &rsdp, e);
 	if (!err)
 		err = vmgenid_boot(vm, e);
-
 	virtual_wire(vm);
-	if (err || vm->config.boot == BOOT_NONE)
+	return err || vm->config.boot == BOOT_NONE ? err : load_payload(vm, rsdp, e);
+}
+
+/* Firmware makes the rest out of what fw_cfg tells it. */
+static int boot_firmware(struct vm *vm, struct errmsg *e)
+{
+	const char *name = vm->config.rom;
+	struct payload rom;
+	struct boot_input in;
+	int err = find_payload("rom", name, &rom, e);
+
+	if (err)
 		return err;
-	return load_payload(vm, rsdp, e);
+	in = (struct boot_input){.kernel = rom.data, .kernel_size = rom.size, .kernel_name = name};
+	err = boot_firmware_load(vm, &in, &vm->vcpus[0]->state, e);
+	return err ? err : flash_boot(vm, 4 * GIB - rom.size, e);
+}
+
+int pc_boot(struct vm *vm, struct errmsg *e)
+{
+	int err = disk_backend_claim(vm, NULL, e);
+
+	if (err)
+		return err;
+	return vm_config_has_rom(&vm->config) ? boot_firmware(vm, e) : boot_kernel(vm, e);
 }

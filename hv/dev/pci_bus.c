@@ -7,6 +7,8 @@
 #include "hv/dev/pci_bus.h"
 
 #include "hv/core/vm.h"
+#include "hv/lib/cursor.h"
+#include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
 enum config_address {
@@ -170,10 +172,84 @@ void pci_bus_route_link(struct pci_bus *bus, unsigned link, unsigned irq)
 	pci_bus_link_drive(bus, link);
 }
 
+/* --- what firmware programs ------------------------------------------------------- */
+
+/*
+ * Intel 3 Series Express Chipset datasheet, 5.1. Nobody is there to set them up in a machine whose
+ * kernel Amber loads: it has ECAM where the ACPI tables say, and none of these registers.
+ */
+enum mch_config_reg {
+	MCH_PCIEXBAR = 0x60, /* 64 bits */
+	MCH_PAM0 = 0x90,     /* to PAM6: shadow memory; without effect, it can always be written */
+	MCH_PAM6 = 0x96,
+	MCH_SMRAM = 0x9d, /* without effect: there is no system management mode */
+};
+enum mch_pciexbar {
+	PCIEXBAR_EN = 1 << 0,
+	PCIEXBAR_LENGTH_SHIFT = 1, /* 256, 128, 64 MiB; reserved */
+	PCIEXBAR_LENGTH = 3 << PCIEXBAR_LENGTH_SHIFT,
+	PCIEXBAR_ADDRESS = 0xf0000000, /* and, if it is smaller, the two bits below */
+	PCIEXBAR_DEFAULT = 0xe0000000, /* not enabled */
+	PCIEXBAR_ADDRESS_HIGH = 0xf,   /* of the upper half */
+	PAM0_WRITABLE = 0x30,
+	PAM_WRITABLE = 0x33,
+	SMRAM_WRITABLE = 0x78, /* D_OPEN, D_CLS, D_LCK, G_SMRAME */
+	SMRAM_DEFAULT = 0x02,
+};
+
+/* Bus lock held. */
+static void move_ecam(struct pci_bus *bus)
+{
+	uint32_t low = get_le32(bus->st.pci.config + MCH_PCIEXBAR);
+	uint32_t high = get_le32(bus->st.pci.config + MCH_PCIEXBAR + 4);
+	unsigned length = (low & PCIEXBAR_LENGTH) >> PCIEXBAR_LENGTH_SHIFT;
+	uint64_t size = 256 * MIB >> length;
+	uint64_t start = ((uint64_t)high << 32 | low) & ~(size - 1);
+	bool on = low & PCIEXBAR_EN && length < 3;
+
+	if (on && bus->ecam.mapped && bus->ecam.start == start && bus->ecam.size == size)
+		return;
+	iobus_unmap_mmio(bus->vm, &bus->ecam);
+	bus->ecam.start = start;
+	bus->ecam.size = size;
+	if (on && iobus_map_mmio(bus->vm, &bus->ecam) != OK)
+		log_debug("%s: PCIEXBAR at 0x%lx overlaps", bus->host.name, start);
+}
+
+static void host_config_written(void *ctx, unsigned off, unsigned len)
+{
+	struct pci_bus *bus = ctx;
+
+	if (vm_config_has_rom(&bus->vm->config) && off < MCH_PCIEXBAR + 8 &&
+	    off + len > MCH_PCIEXBAR)
+		move_ecam(bus);
+}
+
+static const struct pci_function_ops host_ops = {.config_written = host_config_written};
+
+static void add_mch_registers(struct pci_function *f)
+{
+	put_le32(f->initial + MCH_PCIEXBAR, PCIEXBAR_DEFAULT);
+	put_le32(f->wmask + MCH_PCIEXBAR,
+	    PCIEXBAR_EN | PCIEXBAR_LENGTH | PCIEXBAR_ADDRESS | PCIEXBAR_ADDRESS >> 2);
+	put_le32(f->wmask + MCH_PCIEXBAR + 4, PCIEXBAR_ADDRESS_HIGH);
+	for (unsigned reg = MCH_PAM0; reg <= MCH_PAM6; reg++)
+		f->wmask[reg] = reg == MCH_PAM0 ? PAM0_WRITABLE : PAM_WRITABLE;
+	f->initial[MCH_SMRAM] = SMRAM_DEFAULT;
+	f->wmask[MCH_SMRAM] = SMRAM_WRITABLE;
+}
+
 /* --- the model ------------------------------------------------------------------ */
 
 static const struct pci_identity host_identity = {
     .vendor = 0x8086, .device = 0x29c0, .class_code = 0x060000, .revision = 2};
+/* SeaBIOS takes a machine for one with fw_cfg by the subsystem of the host bridge. */
+static const struct pci_identity host_identity_firmware = {.vendor = 0x8086,
+    .device = 0x29c0,
+    .subsystem_vendor = 0x1af4,
+    .subsystem = 0x1100,
+    .class_code = 0x060000,
+    .revision = 2};
 
 static int map_regions(struct pci_bus *bus, struct errmsg *e)
 {
@@ -197,7 +273,7 @@ static int map_regions(struct pci_bus *bus, struct errmsg *e)
 	err = iobus_map_port(bus->vm, &bus->address_ports);
 	if (!err)
 		err = iobus_map_port(bus->vm, &bus->data_ports);
-	if (!err)
+	if (!err && !vm_config_has_rom(&bus->vm->config))
 		err = iobus_map_mmio(bus->vm, &bus->ecam);
 	return err ? err_set(e, err, "PCI configuration ports or ECAM are taken") : OK;
 }
@@ -205,6 +281,7 @@ static int map_regions(struct pci_bus *bus, struct errmsg *e)
 static int pci_host_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	struct pci_bus *bus = heap_zalloc(sizeof(*bus));
+	bool firmware = vm_config_has_rom(&dev->vm->config);
 	int err;
 
 	if (!bus)
@@ -214,7 +291,10 @@ static int pci_host_create(struct device *dev, const struct config_dev *cfg, str
 	bus->vm = dev->vm;
 	bus->bar_next = PCI_HOLE_BASE;
 	spinlock_init(&bus->lock, RANK_PCI_BUS);
-	pci_function_init(&bus->host, dev->vm, dev->name, &bus->st.pci, &host_identity, NULL, NULL);
+	pci_function_init(&bus->host, dev->vm, dev->name, &bus->st.pci,
+	    firmware ? &host_identity_firmware : &host_identity, &host_ops, bus);
+	if (firmware)
+		add_mch_registers(&bus->host);
 	err = map_regions(bus, e);
 	return err ? err : pci_bus_add(bus, &bus->host, PCI_SLOT_HOST, e);
 }

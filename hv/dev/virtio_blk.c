@@ -10,16 +10,14 @@
 #include "hv/dev/virtio_blk.h"
 
 #include <string.h>
-#include "hv/block/guids.h"
 #include "hv/core/vm.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/dev/virtio_blk_impl.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
 int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
-int (*virtio_blk_open_store)(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
-int (*virtio_blk_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
 
 /* Feature bits, 5.2.3 */
 #define VIRTIO_BLK_F_SIZE_MAX	  BIT(1)
@@ -493,77 +491,6 @@ static void fill_config(struct vblk *b)
 	b->config[VBLK_CONFIG_WRITE_ZEROES_MAY_UNMAP] = 1;
 }
 
-static const struct device_model vblk_model;
-
-/* In use by a machine that could still write: a stopped or frozen one does not. */
-static const struct vm *claimed_by_other(
-    const struct vblk *b, const struct vm *vm, const struct vm *instead)
-{
-	const struct vm *owner = b->backend->owner;
-
-	if (b->read_only || !owner || owner == vm || owner == instead)
-		return NULL;
-	return owner->run_state == VM_RUNNING || owner->run_state == VM_PAUSED ? owner : NULL;
-}
-
-int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
-{
-	struct list *pos;
-
-	LIST_FOREACH(pos, &vm->devices)
-	{
-		const struct device *d = LIST_ENTRY(pos, struct device, link);
-		const struct vblk *b = d->priv;
-		const struct vm *other;
-
-		if (d->model != &vblk_model || b->read_only)
-			continue;
-		other = claimed_by_other(b, vm, instead);
-		if (other)
-			return err_set(e, ERR_BUSY, "device %s: disk '%s' is in use by vm '%s'",
-			    d->name, b->backend->label, other->config.name);
-		if (virtio_blk_claiming) {
-			int err = virtio_blk_claiming(vm, b->backend, e);
-
-			if (err)
-				return err_prefix(e, err, "device %s", d->name);
-		}
-	}
-	LIST_FOREACH(pos, &vm->devices)
-	{
-		const struct device *d = LIST_ENTRY(pos, struct device, link);
-		const struct vblk *b = d->priv;
-
-		if (d->model == &vblk_model && !b->read_only)
-			b->backend->owner = vm;
-	}
-	return OK;
-}
-
-/* Only partitions that somebody made for guests: not the store, not the boot volume, not a whole
- * disk. */
-static bool is_guest_disk(const struct blk_dev *d)
-{
-	static const uint8_t type[16] = GUID_GUEST_DISK_BYTES;
-
-	return memcmp(d->type_guid, type, sizeof(type)) == 0;
-}
-
-/* Disks of the store are opened on demand; others are there. */
-static int find_backend(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e)
-{
-	if (strncmp(cfg->backend, CONFIG_STORE_PREFIX, sizeof(CONFIG_STORE_PREFIX) - 1) == 0 &&
-	    virtio_blk_open_store)
-		return virtio_blk_open_store(cfg, out, e);
-	*out = blk_find(cfg->backend);
-	if (!*out)
-		return err_set(e, ERR_NOENT, "there is no disk or partition '%s'", cfg->backend);
-	if (!is_guest_disk(*out))
-		return err_set(e, ERR_INVAL, "'%s' is not a partition for guests (type %s)",
-		    cfg->backend, GUID_GUEST_DISK_TEXT);
-	return OK;
-}
-
 static int vblk_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	static const uint16_t queue_size[] = {VBLK_QUEUE_SIZE};
@@ -579,7 +506,7 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	    .queue_size = queue_size,
 	};
 	struct vblk *b;
-	int err = find_backend(cfg, &backend, e);
+	int err = disk_backend_find(cfg, &backend, e);
 
 	if (err)
 		return err;
@@ -593,6 +520,7 @@ static int vblk_create(struct device *dev, const struct config_dev *cfg, struct 
 	dev->state = &b->st;
 	b->backend = backend;
 	b->read_only = cfg->read_only || backend->read_only;
+	dev->disk = b->read_only ? NULL : backend;
 	b->st.capacity = backend->nsectors;
 	memcpy(b->id, cfg->serial, strnlen(cfg->serial, VBLK_ID_BYTES));
 	list_init(&b->ready);
@@ -617,8 +545,7 @@ static void vblk_destroy(struct device *dev)
 	if (!b)
 		return;
 	virtio_destroy(&b->v);
-	if (b->backend && b->backend->owner == dev->vm)
-		b->backend->owner = NULL;
+	disk_backend_release(dev);
 	heap_free(b->bounce);
 	heap_free(b);
 	dev->priv = dev->state = NULL;

@@ -2,7 +2,7 @@
 /* Clones: machines made of one snapshot, which share its memory until they diverge. */
 #include <string.h>
 #include "hv/core/gmem_track.h"
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/dev/vmgenid.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
@@ -59,11 +59,26 @@ static int read_disks(struct clone *c, struct snap *sn, struct errmsg *e)
 	return err;
 }
 
+/* Whether the machine in the state has ROM. */
+static int has_rom(const void *fdt, bool *rom, struct errmsg *e)
+{
+	struct vm_config *config = heap_alloc(sizeof(*config)); /* too much for a stack */
+	int err;
+
+	if (!config)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	err = vm_config_read(fdt, "/config", config, NULL, e);
+	*rom = vm_config_has_rom(config);
+	heap_free(config);
+	return err;
+}
+
 /* State and image, under the store's lock. */
 static int open_image(struct clone *c, struct errmsg *e)
 {
 	struct store *s = engine_lock(e);
 	struct snap *sn;
+	bool rom = false;
 	size_t size;
 	int err;
 
@@ -76,11 +91,13 @@ static int open_image(struct clone *c, struct errmsg *e)
 		if (!err)
 			err = generation_read(c->fdt, &c->frozen, e);
 		if (!err)
+			err = has_rom(c->fdt, &rom, e);
+		if (!err)
 			err = read_disks(c, sn, e);
 		if (err)
 			snap_close(sn);
 		else
-			err = ram_image_open(sn, &c->image, e);
+			err = ram_image_open(sn, rom, &c->image, e);
 	}
 	engine_unlock();
 	return err;
@@ -142,7 +159,7 @@ static int give_disks(struct vm_config *config, void *ctx, struct errmsg *e)
 	int err = OK;
 
 	for (uint32_t i = 0; !err && i < config->ndevs; i++)
-		if (config->devs[i].kind == CONFIG_VIRTIO_BLK && !config->devs[i].read_only)
+		if (config_writes_disk(&config->devs[i]))
 			err = clone_disk(c, &config->devs[i], e);
 	return err;
 }
@@ -192,7 +209,7 @@ static int make_one(struct clone *c, const char *name, unsigned *made, struct er
 	vm = tree.vm;
 	if (!err) {
 		gmem_unpromise(vm);
-		err = virtio_blk_claim(vm, NULL, e);
+		err = disk_backend_claim(vm, NULL, e);
 		if (!err)
 			err = start_pager(c, vm, e);
 		if (!err) {

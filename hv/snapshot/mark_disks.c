@@ -4,7 +4,7 @@
 
 #include <string.h>
 #include "hv/core/vm_mark.h"
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/mm/mm.h"
 #include "hv/snapshot/engine_int.h"
 #include "hv/snapshot/overlay_blk.h"
@@ -49,7 +49,7 @@ static int mark(struct vm *vm, void **state, struct errmsg *e)
 	if (!k)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	for (uint32_t i = 0; !err && i < vm->config.ndevs; i++)
-		if (vm->config.devs[i].kind == CONFIG_VIRTIO_BLK && !vm->config.devs[i].read_only)
+		if (config_writes_disk(&vm->config.devs[i]))
 			err = mark_one(k, &vm->config.devs[i], e);
 	if (err)
 		heap_free(k);
@@ -65,8 +65,8 @@ static int own_again(struct vm *vm, struct errmsg *e)
 		const struct config_dev *d = &vm->config.devs[i];
 		const struct blk_dev *b = blk_find(d->backend);
 
-		if (d->kind == CONFIG_VIRTIO_BLK && !d->read_only && b && b->owner != vm)
-			return virtio_blk_claim(vm, NULL, e);
+		if (config_writes_disk(d) && b && b->owner != vm)
+			return disk_backend_claim(vm, NULL, e);
 	}
 	return OK;
 }

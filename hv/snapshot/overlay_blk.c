@@ -6,7 +6,7 @@
 
 #include "hv/block/guids.h"
 #include "hv/core/vm.h"
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
@@ -561,6 +561,6 @@ static int claiming(struct vm *vm, struct blk_dev *backend, struct errmsg *e)
 
 void overlay_blk_init(void)
 {
-	virtio_blk_open_store = open_for_machine;
-	virtio_blk_claiming = claiming;
+	disk_backend_open_store = open_for_machine;
+	disk_backend_claiming = claiming;
 }

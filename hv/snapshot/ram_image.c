@@ -18,7 +18,8 @@ struct ram_image {
 	uint8_t id[16]; /* the snapshot's */
 	struct snap *snap;
 	unsigned refs;
-	uint64_t low;	   /* pieces below the PCI hole; the others follow in the table */
+	/* pieces below the PCI hole, and of ROM; the others follow in the table */
+	uint64_t low, rom;
 	uint64_t n, known; /* pieces; of them read or found zero */
 	uint64_t *piece;   /* host-physical address; 0: not read yet */
 };
@@ -44,14 +45,15 @@ static void forget(struct ram_image *m)
 	*at = m->next;
 }
 
-static int make(struct snap *sn, struct ram_image **out, struct errmsg *e)
+static int make(struct snap *sn, bool rom, struct ram_image **out, struct errmsg *e)
 {
 	struct ram_image *m = heap_zalloc(sizeof(*m));
 	uint64_t memory = snap_info(sn)->memory;
 
 	if (m) {
 		m->low = MIN(memory, (uint64_t)MEMMAP_LOW_RAM_MAX) / STORE_CHUNK;
-		m->n = memory / STORE_CHUNK;
+		m->rom = rom ? MEMMAP_ROM_SIZE / STORE_CHUNK : 0;
+		m->n = memory / STORE_CHUNK + m->rom;
 		m->piece = heap_zalloc(m->n * sizeof(*m->piece));
 	}
 	if (!m || !m->piece) {
@@ -69,12 +71,12 @@ static int make(struct snap *sn, struct ram_image **out, struct errmsg *e)
 	return OK;
 }
 
-int ram_image_open(struct snap *sn, struct ram_image **out, struct errmsg *e)
+int ram_image_open(struct snap *sn, bool rom, struct ram_image **out, struct errmsg *e)
 {
 	struct ram_image *m = find(snap_info(sn)->id);
 
 	if (!m)
-		return make(sn, out, e);
+		return make(sn, rom, out, e);
 	snap_close(sn);
 	m->refs++;
 	*out = m;
@@ -108,14 +110,17 @@ void ram_image_unref(struct ram_image *m)
 	heap_free(m);
 }
 
-/* The table's entry for an address, or NULL: no RAM. */
+/* The table's entry for an address, or NULL: neither RAM nor ROM. */
 static uint64_t *entry(struct ram_image *m, uint64_t addr)
 {
-	uint64_t high = (addr - MEMMAP_HIGH_RAM) / STORE_CHUNK;
+	uint64_t first = m->low + m->rom, i = (addr - MEMMAP_HIGH_RAM) / STORE_CHUNK;
 
 	if (addr < MEMMAP_LOW_RAM_MAX)
 		return addr / STORE_CHUNK < m->low ? &m->piece[addr / STORE_CHUNK] : NULL;
-	return addr >= MEMMAP_HIGH_RAM && high < m->n - m->low ? &m->piece[m->low + high] : NULL;
+	if (addr >= MEMMAP_HIGH_RAM)
+		return i < m->n - first ? &m->piece[first + i] : NULL;
+	i = (addr - MEMMAP_ROM) / STORE_CHUNK;
+	return addr >= MEMMAP_ROM && i < m->rom ? &m->piece[m->low + i] : NULL;
 }
 
 static int read_piece(struct ram_image *m, gpa_t addr, uint64_t *to, struct errmsg *e)

@@ -11,10 +11,10 @@
 struct ram_image;
 
 /*
- * The image of a snapshot: the one that clones of it use already, or a new one. Takes sn over,
- * whatever the result. The store locked, as in all of these. One reference. ERR_NOMEM.
+ * The image of a snapshot, of a machine with ROM or without: the one that clones of it use already,
+ * or a new one. Takes sn over, whatever the result. The store locked, as in all of these. One reference. ERR_NOMEM.
  */
-int ram_image_open(struct snap *sn, struct ram_image **out, struct errmsg *e) MUST_CHECK;
+int ram_image_open(struct snap *sn, bool rom, struct ram_image **out, struct errmsg *e) MUST_CHECK;
 void ram_image_ref(struct ram_image *m);
 /* The last one frees all. NULL is allowed. */
 void ram_image_unref(struct ram_image *m);

@@ -5,9 +5,10 @@
  */
 #include <string.h>
 #include "hv/block/block.h"
+#include "hv/core/gmem_rom.h"
 #include "hv/core/gmem_track.h"
 #include "hv/core/vclock.h"
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
@@ -85,7 +86,7 @@ static int check_backends(struct restore *r, struct errmsg *e)
 		const struct blk_dev *b;
 		bool known = false;
 
-		if (c->devs[i].kind != CONFIG_VIRTIO_BLK || c->devs[i].read_only)
+		if (!config_writes_disk(&c->devs[i]))
 			continue;
 		b = blk_find(c->devs[i].backend);
 		for (unsigned n = 0; b && n < snap_info(r->snap)->ndisks; n++) {
@@ -130,7 +131,7 @@ static int load_ram(struct restore *r, struct errmsg *e)
 	if (!buf)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	while ((err = snap_ram_next(r->snap, &addr, buf, &len, e)) == OK) {
-		err = gmem_write(r->tree.vm, addr, buf, len);
+		err = gmem_rom_write(r->tree.vm, addr, buf, len);
 		if (err) {
 			err_set(e, err, "RAM at 0x%llx, where the machine has none",
 			    (unsigned long long)addr.a);
@@ -332,12 +333,12 @@ static int thaw(struct restore *r, struct vm **old, struct restore_result *out, 
 	if (!err)
 		err = engine_clear_frozen(&vm->config, e);
 	if (!err)
-		err = virtio_blk_claim(vm, *old, e);
+		err = disk_backend_claim(vm, *old, e);
 	if (!err)
 		err = restore_disks(r, e);
 	if (err) {
 		vm_tree_done(&r->tree, false);
-		if (*old && virtio_blk_claim(*old, NULL, &ignored)) /* they are the old one's */
+		if (*old && disk_backend_claim(*old, NULL, &ignored)) /* they are the old one's */
 			log_error("vm '%s': %s", (*old)->config.name, ignored.text);
 		return err;
 	}

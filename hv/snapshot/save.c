@@ -111,7 +111,7 @@ static int look_up_disks(struct save *sv, struct store *s, struct errmsg *e)
 		struct blk_dev *b;
 		int err;
 
-		if (d->kind != CONFIG_VIRTIO_BLK || d->read_only)
+		if (!config_writes_disk(d))
 			continue;
 		if (sv->ndisks == SNAP_DISKS_MAX)
 			return err_set(

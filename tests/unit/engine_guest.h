@@ -14,7 +14,8 @@
 #ifndef AMBER_TESTS_ENGINE_GUEST_H
 #define AMBER_TESTS_ENGINE_GUEST_H
 
-#include "hv/dev/virtio_blk.h"
+#include "hv/dev/disk_backend.h"
+#include "hv/dev/disk_backend.h"
 #include "hv/dev/vmgenid.h"
 #include "hv/snapshot/overlay_base.h"
 #include "hv/snapshot/overlay_int.h"
@@ -299,10 +300,10 @@ static struct guest *guest_of(struct vm *vm)
 }
 
 int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
-int (*virtio_blk_open_store)(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
-int (*virtio_blk_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
+int (*disk_backend_open_store)(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
+int (*disk_backend_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
 
-int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
+int disk_backend_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
 {
 	struct guest *g = guest_of(vm);
 	const struct vm *owner = g->backend->owner;
@@ -312,7 +313,7 @@ int virtio_blk_claim(struct vm *vm, struct vm *instead, struct errmsg *e)
 	    (owner->run_state == VM_RUNNING || owner->run_state == VM_PAUSED))
 		return err_set(e, ERR_BUSY, "in use by vm '%s'", owner->config.name);
 	(void)disk_is_lost(g->disk); /* which is forgotten now */
-	err = virtio_blk_claiming(vm, g->backend, e);
+	err = disk_backend_claiming(vm, g->backend, e);
 	if (!err)
 		g->backend->owner = vm;
 	return err;
@@ -456,7 +457,7 @@ static struct model_disk *model_of(const struct config_dev *cfg, const struct bl
 static int guest_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	struct blk_dev *b;
-	int err = virtio_blk_open_store(cfg, &b, e);
+	int err = disk_backend_open_store(cfg, &b, e);
 	struct guest *g;
 
 	if (err)

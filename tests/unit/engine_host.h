@@ -20,6 +20,7 @@ static struct cpuid_regs walk_cpuid(uint32_t leaf, uint32_t sub);
 #include "hv/core/gmem.c"
 #include "hv/core/gmem_back.c"
 #include "hv/core/gmem_mark.c"
+#include "hv/core/gmem_rom.c"
 #include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
 #include "hv/core/gmem_used.c"

@@ -15,17 +15,17 @@
 enum { BLOB = 1024 };
 
 struct names {
-	char text[256]; /* each followed by a space */
+	char text[256]; /* each followed by a space, or '?' and a space if it may be no file */
 };
 
-static void collect(void *arg, const char *name)
+static void collect(void *arg, const char *name, bool must)
 {
 	struct names *n = arg;
 
 	if (strlen(n->text) + strlen(name) + 2 > sizeof(n->text))
 		return;
 	strcat(n->text, name);
-	strcat(n->text, " ");
+	strcat(n->text, must ? " " : "? ");
 }
 
 static size_t make_manifest(uint8_t *blob)
@@ -41,6 +41,8 @@ static size_t make_manifest(uint8_t *blob)
 	assert_int_equal(fdt_property_string(blob, "kernel-notes", "not a file"), 0);
 	assert_int_equal(fdt_property_string(blob, "initrd", "initrd.gz"), 0);
 	assert_int_equal(fdt_property(blob, "payload", several, sizeof(several)), 0);
+	assert_int_equal(fdt_property_string(blob, "rom", "OVMF.fd"), 0);
+	assert_int_equal(fdt_property_string(blob, "base", "label"), 0);
 	assert_int_equal(fdt_end_node(blob), 0);
 	assert_int_equal(fdt_end_node(blob), 0);
 	assert_int_equal(fdt_finish(blob), 0);
@@ -53,7 +55,7 @@ static void finds_the_names_in_order(void **state)
 	struct names n = {""};
 
 	dtb_names(blob, make_manifest(blob), collect, &n);
-	assert_string_equal(n.text, "vmlinuz initrd.gz a b ");
+	assert_string_equal(n.text, "vmlinuz initrd.gz a b OVMF.fd label? ");
 }
 
 /* Under ASan a read past the copy's end ends the test. */

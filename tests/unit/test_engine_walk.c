@@ -59,7 +59,7 @@ static int boot(struct vm *vm, struct errmsg *e)
 {
 	struct guest *g = guest_of(vm);
 	uint8_t buf[256];
-	int err = virtio_blk_claim(vm, NULL, e);
+	int err = disk_backend_claim(vm, NULL, e);
 
 	for (unsigned i = 0; !err && i < 8; i++) {
 		uint64_t at = fiber_below(1 << 20);

@@ -14,6 +14,7 @@
 #include "hv/core/gmem.c"
 #include "hv/core/gmem_back.c"
 #include "hv/core/gmem_mark.c"
+#include "hv/core/gmem_rom.c"
 #include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
 #include "hv/core/gmem_used.c"
@@ -377,7 +378,7 @@ static void new_vm(const struct npt_format *f)
 
 	vm = fake_vm_new(1, 0);
 	assert_int_equal(npt_init(&vm->npt, f), OK);
-	assert_int_equal(gmem_create(vm, RAM, &e), OK);
+	assert_int_equal(gmem_create(vm, RAM, false, &e), OK);
 	memset(tlb, TLB_NONE, sizeof(tlb));
 	memset(mem, 0, RAM);
 	memset(dma, 0, sizeof(dma));
@@ -484,9 +485,9 @@ static void promises_no_more_than_there_is(void **state)
 	new_vm(*state);
 	gmem_destroy(vm);
 	all -= RESERVE * PAGE_SIZE;
-	assert_int_equal(gmem_create(vm, all + MIB, &e), ERR_NOMEM);
+	assert_int_equal(gmem_create(vm, all + MIB, false, &e), ERR_NOMEM);
 	assert_null(vm->gmem);
-	assert_int_equal(gmem_create(vm, all, &e), OK);
+	assert_int_equal(gmem_create(vm, all, false, &e), OK);
 	free_vm();
 }
 

@@ -10,6 +10,7 @@
 #include "hv/core/gmem.c"
 #include "hv/core/gmem_back.c"
 #include "hv/core/gmem_mark.c"
+#include "hv/core/gmem_rom.c"
 #include "hv/core/gmem_share.c"
 #include "hv/core/gmem_track.c"
 #include "hv/core/gmem_used.c"
@@ -114,10 +115,10 @@ static void restore(bool clone)
 
 	vm = fake_vm_new(1, 0);
 	assert_int_equal(npt_init(&vm->npt, &format), OK);
-	assert_int_equal(gmem_create(vm, RAM, &e), OK);
+	assert_int_equal(gmem_create(vm, RAM, false, &e), OK);
 	assert_int_equal(snap_open(store, "s", &sn, &e), OK);
 	if (clone) {
-		assert_int_equal(ram_image_open(sn, &image, &e), OK);
+		assert_int_equal(ram_image_open(sn, false, &image, &e), OK);
 		assert_int_equal(pager_start_shared(vm, image, &e), OK);
 		ram_image_unref(image);
 	} else {

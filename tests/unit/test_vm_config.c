@@ -159,6 +159,64 @@ static void test_boot_methods(void **state)
 	}
 }
 
+static void firmware(void)
+{
+	minimal("/");
+	set_text("/boot", "method", "firmware");
+	set_text("/boot", "rom", "OVMF_CODE.fd");
+	set_text("/devices/flash0", "compatible", "amber,flash");
+	set_text("/devices/flash0", "backend", "store:vars");
+	set_text("/devices/flash0", "base", "OVMF_VARS.fd");
+}
+
+static void test_firmware(void **state)
+{
+	firmware();
+	assert_int_equal(parse(), OK);
+	assert_int_equal(config.boot, BOOT_FIRMWARE);
+	assert_true(vm_config_has_rom(&config));
+	assert_string_equal(config.rom, "OVMF_CODE.fd");
+	assert_int_equal(device("flash0")->kind, CONFIG_FLASH);
+	assert_true(config_writes_disk(device("flash0")));
+	/* firmware asks fw_cfg: it is there without being named, once */
+	assert_string_equal(device("fwcfg")->model, "amber,fw-cfg");
+	assert_int_equal(config.ndevs, 2);
+	set_text("/devices/asked", "compatible", "amber,fw-cfg");
+	assert_int_equal(parse(), OK);
+	assert_int_equal(config.ndevs, 2);
+}
+
+static void test_firmware_mistakes(void **state)
+{
+	firmware();
+	set_text("/boot", "kernel", "vmlinuz");
+	refused("/boot: kernel: not with method \"firmware\"");
+	firmware();
+	set_text("/boot", "command-line", "quiet");
+	refused("/boot: command-line: not with method \"firmware\"");
+	firmware();
+	fdt_delprop(tree, node_at("/boot"), "rom");
+	refused("/boot: rom is missing");
+	good(state);
+	set_text("/boot", "rom", "OVMF_CODE.fd");
+	refused("/boot: rom: not with method \"linux\"");
+	firmware();
+	set_text("/devices/flash0", "backend", "a-partition");
+	fdt_delprop(tree, node_at("/devices/flash0"), "base");
+	refused("/devices/flash0: backend: must be 'store:NAME'");
+	firmware();
+	set_text("/devices/flash1", "compatible", "amber,flash");
+	set_text("/devices/flash1", "backend", "store:other");
+	refused("/devices/flash0: there is one already, flash1"); /* the last is first */
+	firmware();
+	set_text("/devices/fwcfg", "compatible", "amber,hpet");
+	refused("/: the name 'fwcfg' is another device's");
+	good(state);
+	set_text("/devices/flash0", "compatible", "amber,flash");
+	set_text("/devices/flash0", "backend", "store:vars");
+	refused("/devices/flash0: amber,flash: only with the boot method \"firmware\"");
+}
+
 static void test_defaults(void **state)
 {
 	uint8_t first[16];
@@ -271,7 +329,7 @@ static const struct row rows[] = {
     {"/cpus/cpu0", NULL, NODE, NULL, 0, "/cpus: unknown node 'cpu0'"},
     {"/boot", "method", TEXT, "floppy", 0,
 	"/boot: method: must be \"none\" or \"linux\" or \"multiboot\" or \"multiboot2\" or "
-	"\"pvh\""},
+	"\"pvh\" or \"firmware\""},
     {"/boot", "method", TEXT, "none", 0, "/boot: command-line: not with method \"none\""},
     {"/devices/exit0", "io-base", NUMBER, NULL, 0,
 	"/devices/exit0: io-base: 0 is not in 1 to 65535"},
@@ -471,7 +529,7 @@ static void test_other_root(void **state)
 	set_text("/config/boot", "method", "floppy");
 	assert_int_not_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
 	assert_string_equal(msg.text, "/config/boot: method: must be \"none\" or \"linux\" or "
-				      "\"multiboot\" or \"multiboot2\" or \"pvh\"");
+				      "\"multiboot\" or \"multiboot2\" or \"pvh\" or \"firmware\"");
 	set_text("/config/boot", "method", "none");
 	assert_int_equal(vm_config_parse(tree, TREE, "/config", &config, NULL, &msg), OK);
 	assert_int_equal(vm_config_parse(tree, TREE, "/nothing", &config, NULL, &msg), ERR_NOENT);
@@ -534,6 +592,8 @@ int main(void)
 	    cmocka_unit_test_setup(test_overlaps, good),
 	    cmocka_unit_test_setup(test_fw_cfg, good),
 	    cmocka_unit_test_setup(test_hpet, good),
+	    cmocka_unit_test(test_firmware),
+	    cmocka_unit_test(test_firmware_mistakes),
 	    cmocka_unit_test_setup(test_disk_of_the_store, good),
 	    cmocka_unit_test_setup(test_too_many_devices, good),
 	    cmocka_unit_test_setup(test_duplicate, good),

@@ -30,6 +30,8 @@ struct fake_vm {
 	uint64_t gmem_fail_start, gmem_fail_len; /* accesses that touch this range give ERR_FAULT */
 	int gmem_fail_error;			 /* or this, if it is not OK */
 	bool gmem_fail_writes_only;
+	uint8_t *rom; /* MEMMAP_ROM_SIZE bytes; NULL: none */
+	uint64_t rom_hidden_start, rom_hidden_size;
 	unsigned gmem_accesses; /* so far; each could have waited */
 	int dma_outstanding;	/* gmem_dma_map() less gmem_dma_unmap() */
 	/* what was asked for */

@@ -2,6 +2,8 @@
 /* Guest memory as one flat array at guest-physical address 0, with a range that fails on demand. */
 #include <string.h>
 
+#include "hv/core/gmem_rom.h"
+#include "hv/core/memmap.h"
 #include "hv/mm/mm.h"
 #include "tests/unit/fake/fake.h"
 
@@ -44,6 +46,45 @@ int gmem_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
 		return failure(vm);
 	memcpy(p, buf, len);
 	return OK;
+}
+
+static void *rom_at(struct vm *vm, gpa_t addr, uint64_t len, bool write)
+{
+	struct fake_vm *f = fake_of(vm);
+	uint64_t off = addr.a - MEMMAP_ROM;
+
+	if (!f->rom || off > MEMMAP_ROM_SIZE || len > MEMMAP_ROM_SIZE - off)
+		return ram_at(vm, addr, len, write);
+	if (f->gmem_fail_len && addr.a < f->gmem_fail_start + f->gmem_fail_len &&
+	    addr.a + len > f->gmem_fail_start)
+		return NULL;
+	return f->rom + off;
+}
+
+int gmem_rom_read(struct vm *vm, gpa_t addr, void *buf, uint64_t len)
+{
+	const void *p = rom_at(vm, addr, len, false);
+
+	if (!p)
+		return failure(vm);
+	memcpy(buf, p, len);
+	return OK;
+}
+
+int gmem_rom_write(struct vm *vm, gpa_t addr, const void *buf, uint64_t len)
+{
+	void *p = rom_at(vm, addr, len, true);
+
+	if (!p)
+		return failure(vm);
+	memcpy(p, buf, len);
+	return OK;
+}
+
+void gmem_rom_hide(struct vm *vm, gpa_t addr, uint64_t size)
+{
+	fake_of(vm)->rom_hidden_start = addr.a;
+	fake_of(vm)->rom_hidden_size = size;
 }
 
 int gmem_zero(struct vm *vm, gpa_t addr, uint64_t len)
