@@ -65,3 +65,75 @@ def test_guest_installer(ctx):
         m.expect(r"Configure the keyboard", 120)
         m.detach()
         m.poweroff()
+
+
+def log_in(m, name, timeout=900):
+    """Attached: waits for the whole Debian's login, and for its shell."""
+    m.expect(r"debian login: ", timeout)
+    m.send("root\r")
+    m.expect(r"root@debian:~# ", 120)
+    # without bracketed paste and colours, and with lines as long as they come
+    m.send("bind 'set enable-bracketed-paste off'; PS1='who''le# '; stty columns 400\r")
+    m.expect(r"whole# ", 60)
+    check(whole(m, "nproc") == "2", f"{name} does not have both CPUs")
+    check(whole(m, "findmnt -no SOURCE,FSTYPE /").split() == ["/dev/vda3", "ext4"],
+          f"{name}: its root is not the disk")
+    state = whole(m, "systemctl is-system-running --wait", 600)
+    check(state == "running", f"{name}: systemd is {state}: " + whole(m, "systemctl --failed"))
+
+
+def whole(m, line, timeout=120):
+    """Attached and logged in: one command; returns its output."""
+    return m.shell(line, timeout, prompt=r"whole# ").strip()
+
+
+def test_guest_debian_uefi(ctx):
+    """A whole Debian starts from OVMF by its own boot loader; its variables outlive a reset."""
+    with machine(ctx, "debian-uefi", timeout=3600) as m:
+        m.prompt()
+        m.attach("debian-uefi")
+        log_in(m, "debian-uefi")
+        check("BootCurrent" in whole(m, "efibootmgr"), "it was not started by UEFI")
+        whole(m, "efibootmgr -q -c -d /dev/vda -p 1 -L kept -l '\\EFI\\debian\\grubx64.efi'")
+        check(re.search(r"Boot\d{4}\* kept", whole(m, "efibootmgr")), "no variable was made")
+        whole(m, "echo written > /root/kept; sync")
+        m.send("reboot\r")
+        log_in(m, "debian-uefi")
+        text = whole(m, "efibootmgr")
+        entry = re.search(r"Boot(\d{4})\* kept", text)
+        check(entry, f"the variable is gone: {text}")
+        check(f"BootCurrent: {entry[1]}" in text, f"it is not what it was started from: {text}")
+        check(whole(m, "cat /root/kept") == "written", "what was written is gone")
+        m.send("poweroff\r")
+        m.expect(r"Power down", 300)
+        m.detach()
+        m.until(lambda: m.vm("debian-uefi")["disposition"] == "power-off", 60, "it is not off")
+        m.poweroff()
+
+
+def test_guest_debian_bios(ctx):
+    """The same Debian starts from SeaBIOS, by GRUB in its boot sector."""
+    with machine(ctx, "debian-bios", timeout=3600) as m:
+        m.prompt()
+        m.attach("debian-bios")
+        m.expect(r"SeaBIOS", 60)
+        log_in(m, "debian-bios")
+        check(whole(m, "ls /sys/firmware/efi 2>&1 | wc -l") == "1", "it was started by UEFI")
+        m.send("reboot\r")
+        log_in(m, "debian-bios")
+        m.detach()
+        m.poweroff()
+
+
+def test_guest_ipxe(ctx):
+    """iPXE starts from OVMF and takes commands."""
+    with machine(ctx, "ipxe") as m:
+        m.prompt()
+        m.attach("ipxe")
+        m.expect(r"Press Ctrl-B for the iPXE command line", 300)
+        m.send("\x02")
+        m.expect(r"iPXE> ", 30)
+        m.send("echo ${platform} ${buildarch}\r")
+        m.expect(r"\nefi x86_64", 30)
+        m.detach()
+        m.poweroff()
