@@ -43,7 +43,7 @@ endif
 $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 # What no guest waits for is compiled for size: the aim for the image is 512 KiB (docs/benchmarks.md).
 COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.c) \
-	$(addprefix hv/dev/,acpi_dsdt.c acpi_tables.c aml.c fw_cfg.c pc.c) \
+	$(addprefix hv/dev/,acpi_dsdt.c acpi_link.c acpi_tables.c aml.c fw_cfg.c pc.c) \
 	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_image.c \
 	boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \

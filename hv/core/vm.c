@@ -186,7 +186,7 @@ int vm_build(const struct vm_config *config, const struct cpu_model *model, stru
 	if (!err && (npt_init(&vm->npt, virt->npt) || iobus_create(vm) || virt->vm_create(vm)))
 		err = err_set(e, ERR_NOMEM, "out of memory");
 	if (!err)
-		err = gmem_create(vm, config->memory, vm_config_has_rom(config), e);
+		err = gmem_create(vm, config->memory, vm_config_has_firmware(config), e);
 	if (!err)
 		err = make_vcpus(vm, e);
 	if (!err)

@@ -528,7 +528,7 @@ static int check_boot(
 	    {"command-line", v->cmdline, boots_kernel(v), false, false},
 	    {"kernel", v->kernel, boots_kernel(v), boots_kernel(v), true},
 	    {"initrd", v->initrd, boots_kernel(v), false, true},
-	    {"rom", v->rom, vm_config_has_rom(v), vm_config_has_rom(v), true},
+	    {"rom", v->rom, vm_config_has_firmware(v), vm_config_has_firmware(v), true},
 	};
 	struct ctx c;
 
@@ -591,7 +591,7 @@ static bool in_store(const struct config_dev *d)
 
 static int check_flash(const struct ctx *c, const struct vm_config *v, const struct config_dev *d)
 {
-	if (!vm_config_has_rom(v))
+	if (!vm_config_has_firmware(v))
 		return REFUSE(c, "%s: only with the boot method \"firmware\"", d->model);
 	if (!in_store(d))
 		return REFUSE(c, "backend: must be '" CONFIG_STORE_PREFIX "%s'", "NAME");
@@ -623,7 +623,7 @@ static int check_devices(const struct ctx *root, struct vm_config *v)
 	uint64_t used = 0;
 	struct ctx devices, c;
 
-	if (vm_config_has_rom(v) && add_fw_cfg(root, v))
+	if (vm_config_has_firmware(v) && add_fw_cfg(root, v))
 		return ERR_INVAL;
 	ctx_child(&devices, root, root->node, "devices");
 	for (uint32_t i = 0; i < v->ndevs; i++) {

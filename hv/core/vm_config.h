@@ -83,7 +83,7 @@ int vm_config_read(const void *fdt, const char *root, struct vm_config *out,
     bool (*payload_exists)(const char *name), struct errmsg *e) MUST_CHECK;
 
 /* Firmware starts the machine: it has ROM below 4 GiB (gmem_rom.h), and what firmware asks for. */
-static inline bool vm_config_has_rom(const struct vm_config *c)
+static inline bool vm_config_has_firmware(const struct vm_config *c)
 {
 	return c->boot == BOOT_FIRMWARE;
 }

@@ -6,11 +6,13 @@
  */
 #include "hv/core/memmap.h"
 #include "hv/core/vm.h"
-#include "hv/dev/acpi_tables.h"
+#include "hv/dev/acpi_link.h"
 #include "hv/dev/acpi_pm.h"
+#include "hv/dev/acpi_tables.h"
 #include "hv/dev/fw_cfg.h"
 #include "hv/dev/hpet.h"
 #include "hv/dev/pci_bus.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/fmt.h"
 
 /* A device that always has the same ports and interrupts. */
@@ -283,10 +285,11 @@ static void write_cpu(struct aml *a, unsigned index)
 
 /*
  * The generation ID: ADDR has the low and the high half of its address. The _CID is what operating
- * systems know it by; the _HID is the hypervisor's own.
+ * systems know it by; the _HID is the hypervisor's own. a->follow is where the address is.
  */
 static void write_vmgenid(struct aml *a)
 {
+	static const uint32_t in_file = VMGENID_FILE_OFFSET;
 	size_t dev = aml_device(a, "VGEN"), block;
 
 	aml_name(a, "_HID");
@@ -297,8 +300,10 @@ static void write_vmgenid(struct aml *a)
 	aml_string(a, "VM_Gen_Counter");
 	aml_name(a, "ADDR");
 	block = aml_package(a, 2);
-	aml_integer(a, MEMMAP_VMGENID & 0xffffffff);
-	aml_integer(a, (uint64_t)MEMMAP_VMGENID >> 32);
+	aml_byte(a, AML_DWORD);
+	a->follow = a->len;
+	aml_bytes(a, &in_file, sizeof(in_file));
+	aml_integer(a, 0); /* it is below 4 GiB */
 	aml_close(a, block);
 	aml_close(a, dev);
 }
@@ -318,8 +323,9 @@ static void write_events(struct aml *a)
 	aml_close(a, scope);
 }
 
-void acpi_dsdt_write(struct vm *vm, struct aml *a)
+void acpi_dsdt_write(struct vm *vm, struct acpi_image *m)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t block;
 
 	write_pic_method(a);
@@ -341,4 +347,5 @@ void acpi_dsdt_write(struct vm *vm, struct aml *a)
 		write_hpet(a);
 	aml_close(a, block);
 	write_events(a);
+	acpi_link_note(m, ACPI_TABLES, a->follow, 4, ACPI_GENID);
 }

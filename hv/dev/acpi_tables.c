@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ACPI tables but for the namespace: RSDP, XSDT, FADT, FACS, MADT, MCFG, HPET.
- * They are built in one buffer that becomes guest memory at MEMMAP_BIOS.
+ * The ACPI tables but for the namespace: RSDP, RSDT, XSDT, FADT, FACS, MADT, MCFG, HPET.
+ * They are built without an address (acpi_link.h): they become guest memory at MEMMAP_BIOS, or
+ * files from which the machine's firmware puts them where it likes.
  */
 #include "hv/dev/acpi_tables.h"
 #include <string.h>
 #include "hv/core/gmem.h"
 #include "hv/core/memmap.h"
 #include "hv/core/vm.h"
+#include "hv/dev/acpi_link.h"
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/hpet.h"
 #include "hv/dev/pci_bus.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/mm/mm.h"
 
-enum { TABLES_SIZE = 64 * 1024 }; /* of the 128 KiB up to 1 MiB */
+enum {
+	TABLES_SIZE = 64 * 1024, /* of the 128 KiB up to 1 MiB */
+	ROOT_SIZE = 64,		 /* of it, for the root pointer; the tables follow */
+};
 _Static_assert(MEMMAP_BIOS + TABLES_SIZE <= MEMMAP_VMGENID / PAGE_SIZE * PAGE_SIZE,
     "the tables reach into the generation ID's page");
 
@@ -53,23 +59,10 @@ static void align(struct aml *a, size_t to)
 		u8(a, 0);
 }
 
-/* Where offset off of the buffer is going to be. */
-static uint64_t address(size_t off)
+/* An address in the tables of the table at offset 'table'. */
+static void address(struct acpi_image *m, unsigned size, size_t table)
 {
-	return MEMMAP_BIOS + off;
-}
-
-/* Makes the bytes [start, start + len) sum up to 0 by the one at 'at'. */
-static void checksum(struct aml *a, size_t start, size_t len, size_t at)
-{
-	uint8_t sum = 0;
-
-	if (a->overflow)
-		return;
-	a->buf[at] = 0;
-	for (size_t i = 0; i < len; i++)
-		sum += a->buf[start + i];
-	a->buf[at] = (uint8_t)-sum;
+	acpi_link_address(m, ACPI_TABLES, size, ACPI_TABLES, table);
 }
 
 /* System description table header (5.2.6). */
@@ -97,28 +90,31 @@ static size_t table_begin(struct aml *a, const char *signature, uint8_t revision
 	return start;
 }
 
-static void table_end(struct aml *a, size_t start)
+static void table_end(struct acpi_image *m, size_t start)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
+
 	if (a->overflow)
 		return;
 	put_le32(a->buf + start + SDT_LENGTH, (uint32_t)(a->len - start));
-	checksum(a, start, a->len - start, start + SDT_CHECKSUM);
+	acpi_link_checksum(m, ACPI_TABLES, start, a->len - start, start + SDT_CHECKSUM);
 }
 
 /* --- the tables ------------------------------------------------------------------- */
 
-static size_t write_dsdt(struct vm *vm, struct aml *a)
+static size_t write_dsdt(struct vm *vm, struct acpi_image *m)
 {
-	size_t start = table_begin(a, "DSDT", 2);
+	size_t start = table_begin(&m->blob[ACPI_TABLES], "DSDT", 2);
 
-	acpi_dsdt_write(vm, a);
-	table_end(a, start);
+	acpi_dsdt_write(vm, m);
+	table_end(m, start);
 	return start;
 }
 
 /* Firmware ACPI control structure (5.2.10): no checksum, aligned to 64 bytes. */
-static size_t write_facs(struct aml *a)
+static size_t write_facs(struct acpi_image *m)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t start;
 
 	align(a, 64);
@@ -209,12 +205,13 @@ static void write_fadt_addresses(struct aml *a)
 }
 
 /* Fixed ACPI description table (5.2.9). No SMI_CMD: the machine is always in ACPI mode. */
-static size_t write_fadt(struct aml *a, size_t facs, size_t dsdt)
+static size_t write_fadt(struct acpi_image *m, size_t facs, size_t dsdt)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t start = table_begin(a, "FACP", 6);
 
-	u32(a, (uint32_t)address(facs));
-	u32(a, (uint32_t)address(dsdt));
+	address(m, 4, facs);
+	address(m, 4, dsdt);
 	u8(a, 0);
 	u8(a, 0); /* preferred power profile: unspecified */
 	u16(a, ACPI_SCI_GSI);
@@ -241,10 +238,10 @@ static size_t write_fadt(struct aml *a, size_t facs, size_t dsdt)
 	u16(a, 0); /* ARM_BOOT_ARCH */
 	u8(a, 3);  /* minor version: 6.3 */
 	u64(a, 0); /* X_FIRMWARE_CTRL: the 32-bit one holds */
-	u64(a, address(dsdt));
+	address(m, 8, dsdt);
 	write_fadt_addresses(a);
 	u64(a, 0); /* hypervisor vendor identity */
-	table_end(a, start);
+	table_end(m, start);
 	return start;
 }
 
@@ -313,8 +310,9 @@ static void write_madt_nmi(struct aml *a, bool x2apic)
 }
 
 /* Multiple APIC description table (5.2.12). */
-static size_t write_madt(struct vm *vm, struct aml *a)
+static size_t write_madt(struct vm *vm, struct acpi_image *m)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t start = table_begin(a, "APIC", 5);
 	bool x2apic = false;
 
@@ -333,13 +331,14 @@ static size_t write_madt(struct vm *vm, struct aml *a)
 	write_madt_override(a, 0, 2, 0);
 	write_madt_override(a, ACPI_SCI_GSI, ACPI_SCI_GSI, MPS_INTI_ACTIVE_HIGH | MPS_INTI_LEVEL);
 	write_madt_nmi(a, x2apic);
-	table_end(a, start);
+	table_end(m, start);
 	return start;
 }
 
 /* PCI Express memory-mapped configuration space (PCI Firmware Specification 3.0, 4.1.2). */
-static size_t write_mcfg(struct aml *a)
+static size_t write_mcfg(struct acpi_image *m)
 {
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t start = table_begin(a, "MCFG", 1);
 
 	zeros(a, 8);
@@ -348,14 +347,15 @@ static size_t write_mcfg(struct aml *a)
 	u8(a, 0);				   /* first bus */
 	u8(a, (uint8_t)(PCI_ECAM_SIZE / MIB - 1)); /* last */
 	u32(a, 0);
-	table_end(a, start);
+	table_end(m, start);
 	return start;
 }
 
 /* IA-PC HPET Specification 1.0a, 3.2.4. */
-static size_t write_hpet(struct aml *a)
+static size_t write_hpet(struct acpi_image *m)
 {
 	enum { SYSTEM_MEMORY = 0 };
+	struct aml *a = &m->blob[ACPI_TABLES];
 	size_t start = table_begin(a, "HPET", 1);
 
 	u32(a, HPET_ID);
@@ -367,70 +367,138 @@ static size_t write_hpet(struct aml *a)
 	u8(a, 0); /* number of the block */
 	u16(a, HPET_MIN_PERIOD);
 	u8(a, 0); /* nothing is promised of the rest of its page */
-	table_end(a, start);
+	table_end(m, start);
 	return start;
 }
 
-static size_t write_xsdt(struct aml *a, const size_t *tables, unsigned count)
+/* The list of tables (5.2.7, 5.2.8): with addresses of 4 bytes it is the RSDT, of 8 the XSDT. */
+static size_t write_sdt_list(
+    struct acpi_image *m, unsigned size, const size_t *tables, unsigned count)
 {
-	size_t start = table_begin(a, "XSDT", 1);
+	size_t start = table_begin(&m->blob[ACPI_TABLES], size == 4 ? "RSDT" : "XSDT", 1);
 
 	for (unsigned i = 0; i < count; i++)
-		u64(a, address(tables[i]));
-	table_end(a, start);
+		address(m, size, tables[i]);
+	table_end(m, start);
 	return start;
 }
 
-/* Root system description pointer (5.2.5.3), whose place is the start of the buffer. */
+/* Root system description pointer (5.2.5.3). The older part of it has a checksum of its own. */
 enum rsdp { RSDP_CHECKSUM = 8, RSDP_V1_SIZE = 20, RSDP_EXT_CHECKSUM = 32, RSDP_SIZE = 36 };
 
-static void write_rsdp(struct aml *a, size_t xsdt)
+static void write_rsdp(struct acpi_image *m, size_t rsdt, size_t xsdt)
 {
-	struct aml at_start = {.buf = a->buf, .cap = RSDP_SIZE};
+	struct aml *a = &m->blob[ACPI_RSDP];
 
-	aml_bytes(&at_start, "RSD PTR ", 8);
-	u8(&at_start, 0);
-	aml_bytes(&at_start, OEM_ID, 6);
-	u8(&at_start, 2);  /* revision: has an XSDT */
-	u32(&at_start, 0); /* no RSDT */
-	u32(&at_start, RSDP_SIZE);
-	u64(&at_start, address(xsdt));
-	checksum(a, 0, RSDP_V1_SIZE, RSDP_CHECKSUM);
-	checksum(a, 0, RSDP_SIZE, RSDP_EXT_CHECKSUM);
+	aml_bytes(a, "RSD PTR ", 8);
+	u8(a, 0);
+	aml_bytes(a, OEM_ID, 6);
+	u8(a, 2); /* revision: has an XSDT */
+	acpi_link_address(m, ACPI_RSDP, 4, ACPI_TABLES, rsdt);
+	u32(a, RSDP_SIZE);
+	acpi_link_address(m, ACPI_RSDP, 8, ACPI_TABLES, xsdt);
+	u8(a, 0);
+	zeros(a, 3);
+	acpi_link_checksum(m, ACPI_RSDP, 0, RSDP_V1_SIZE, RSDP_CHECKSUM);
+	acpi_link_checksum(m, ACPI_RSDP, 0, RSDP_SIZE, RSDP_EXT_CHECKSUM);
 }
 
-static void write_all(struct vm *vm, struct aml *a)
+/* --- all of them ------------------------------------------------------------------ */
+
+struct build {
+	struct acpi_image image;
+	uint8_t buf[TABLES_SIZE]; /* the root pointer, and from ROOT_SIZE on the tables */
+};
+
+static void write_all(struct vm *vm, struct acpi_image *m)
 {
-	size_t dsdt, facs, tables[4];
+	size_t dsdt, facs, tables[4], rsdt;
 	unsigned count = 0;
 
-	zeros(a, RSDP_SIZE);
-	facs = write_facs(a);
-	dsdt = write_dsdt(vm, a);
-	tables[count++] = write_fadt(a, facs, dsdt);
-	tables[count++] = write_madt(vm, a);
-	tables[count++] = write_mcfg(a);
+	facs = write_facs(m);
+	dsdt = write_dsdt(vm, m);
+	tables[count++] = write_fadt(m, facs, dsdt);
+	tables[count++] = write_madt(vm, m);
+	tables[count++] = write_mcfg(m);
 	if (hpet_present(&vm->config))
-		tables[count++] = write_hpet(a);
-	write_rsdp(a, write_xsdt(a, tables, count));
+		tables[count++] = write_hpet(m);
+	rsdt = write_sdt_list(m, 4, tables, count);
+	write_rsdp(m, rsdt, write_sdt_list(m, 8, tables, count));
+}
+
+/* Not linked yet. */
+static int build(struct vm *vm, struct build **out, struct errmsg *e)
+{
+	struct build *b = heap_zalloc(sizeof(*b));
+	struct acpi_image *m;
+
+	*out = b;
+	if (!b)
+		return err_set(e, ERR_NOMEM, "ACPI tables: out of memory");
+	m = &b->image;
+	m->blob[ACPI_RSDP] = (struct aml){.buf = b->buf, .cap = RSDP_SIZE};
+	m->blob[ACPI_TABLES] =
+	    (struct aml){.buf = b->buf + ROOT_SIZE, .cap = sizeof(b->buf) - ROOT_SIZE};
+	write_all(vm, m);
+	if (m->blob[ACPI_RSDP].overflow || m->blob[ACPI_TABLES].overflow || m->too_many)
+		return err_set(e, ERR_NOSPACE, "ACPI tables: more than %d KiB or %d links",
+		    TABLES_SIZE / 1024, ACPI_LINKS_MAX);
+	return OK;
 }
 
 int acpi_tables_build(struct vm *vm, uint64_t *rsdp, struct errmsg *e)
 {
-	struct aml a = {.cap = TABLES_SIZE};
-	int err = OK;
+	static const uint64_t base[ACPI_BLOBS] = {
+	    [ACPI_RSDP] = MEMMAP_BIOS,
+	    [ACPI_TABLES] = MEMMAP_BIOS + ROOT_SIZE,
+	    [ACPI_GENID] = MEMMAP_VMGENID - VMGENID_FILE_OFFSET,
+	};
+	struct build *b;
+	int err = build(vm, &b, e);
 
-	a.buf = heap_zalloc(TABLES_SIZE);
-	if (!a.buf)
-		return err_set(e, ERR_NOMEM, "ACPI tables: out of memory");
-	write_all(vm, &a);
-	if (a.overflow)
-		err = err_set(e, ERR_NOSPACE, "ACPI tables: more than %d KiB", TABLES_SIZE / 1024);
-	if (!err)
-		err = gmem_write(vm, gpa(MEMMAP_BIOS), a.buf, a.len);
-	if (err && !a.overflow)
-		err_set(e, err, "ACPI tables: cannot write guest memory: %s", error_text(err));
-	heap_free(a.buf);
+	if (!err) {
+		acpi_link_resolve(&b->image, base);
+		err = gmem_write(
+		    vm, gpa(MEMMAP_BIOS), b->buf, ROOT_SIZE + b->image.blob[ACPI_TABLES].len);
+		if (err)
+			err_set(
+			    e, err, "ACPI tables: cannot write guest memory: %s", error_text(err));
+	}
+	heap_free(b);
 	*rsdp = MEMMAP_BIOS;
+	return err;
+}
+
+static int give_commands(
+    const struct acpi_image *m, fw_cfg_give_fn *give, void *to, struct errmsg *e)
+{
+	uint8_t *commands = heap_zalloc((size_t)ACPI_COMMANDS_MAX * ACPI_COMMAND_SIZE);
+	unsigned n;
+	int err;
+
+	if (!commands)
+		return err_set(e, ERR_NOMEM, "ACPI tables: out of memory");
+	n = acpi_link_commands(m, commands);
+	err = give(to, ACPI_FILE_LOADER, commands, (size_t)n * ACPI_COMMAND_SIZE, e);
+	heap_free(commands);
+	return err;
+}
+
+int acpi_tables_give(struct vm *vm, fw_cfg_give_fn *give, void *to, struct errmsg *e)
+{
+	struct build *b;
+	int err = build(vm, &b, e);
+
+	if (!err) {
+		const struct aml *rsdp = &b->image.blob[ACPI_RSDP];
+		const struct aml *tables = &b->image.blob[ACPI_TABLES];
+
+		err = give(to, ACPI_FILE_RSDP, rsdp->buf, rsdp->len, e);
+		if (!err)
+			err = give(to, ACPI_FILE_TABLES, tables->buf, tables->len, e);
+		if (!err)
+			err = give_commands(&b->image, give, to, e);
+	}
+	heap_free(b);
 	return err;
 }

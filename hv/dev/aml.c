@@ -152,6 +152,8 @@ void aml_close(struct aml *a, size_t mark)
 		return;
 	memmove(a->buf + mark + n, a->buf + mark, contents);
 	memcpy(a->buf + mark, len, n);
+	if (a->follow >= mark)
+		a->follow += n;
 }
 
 size_t aml_scope(struct aml *a, const char *path)

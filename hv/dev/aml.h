@@ -13,6 +13,8 @@ struct aml {
 	uint8_t *buf;
 	size_t len, cap;
 	bool overflow;
+	size_t
+	    follow; /* an offset that stays with its byte when blocks around it get their lengths */
 };
 
 /* Opcodes used as such (20.2.5); operands follow in the order of the grammar. */

@@ -4,13 +4,15 @@
  * files with names, which say what the machine is made of. The guest selects one and reads it byte
  * by byte from a port, or has it put into its memory.
  *
- * All items are read-only and made with the machine, so that none of them is state. What is read
- * behind the end of an item, or of an item that does not exist, is zero.
+ * All items but one are read-only and made with the machine, so that none of them is state. What is
+ * read behind the end of an item, or of an item that does not exist, is zero. Firmware tells by a
+ * file that it writes where it has put the generation ID: the file's bytes are that device's state.
  *
  * A transfer is over when the register write that started it is. Only if guest memory cannot be
  * had (ERR_RETRY) it is put off: the machine is being stopped then, and once it goes on a thread
  * does all of the transfer again; that the guest has not seen a part of it twice is of no meaning,
- * for nothing but its memory has changed. The guest waits for the control word as it always does.
+ * for nothing but its memory has changed, and the address in that file, which is written again. The
+ * guest waits for the control word as it always does.
  */
 #include "hv/dev/fw_cfg.h"
 
@@ -19,8 +21,11 @@
 #include "hv/core/e820.h"
 #include "hv/core/gmem.h"
 #include "hv/core/iobus.h"
+#include "hv/core/memmap.h"
 #include "hv/core/vm.h"
 #include "hv/dev/acpi_pm.h"
+#include "hv/dev/acpi_tables.h"
+#include "hv/dev/vmgenid.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
 #include "hv/mm/mm.h"
@@ -68,7 +73,8 @@ enum {
 	ZEROS_MAX = 64 * 1024,
 	DIR_ENTRY = 64, /* of the directory, behind its count */
 	DIR_SIZE = 4 + FW_CFG_FILES_MAX * DIR_ENTRY,
-	VALUES_MAX = 16, /* items that are not files */
+	VALUES_MAX = 16,  /* items that are not files */
+	WRITABLE_MAX = 8, /* bytes of a file that the guest may write */
 };
 
 struct fw_cfg_state {
@@ -96,6 +102,11 @@ struct item {
 	uint16_t key;
 	uint32_t len;
 	uint8_t *data;
+	/*
+	 * The guest may write the data, which then are somebody else's; called when it has.
+	 * ERR_RETRY puts the transfer off. NULL: it may not.
+	 */
+	int (*written)(struct vm *vm);
 	char name[FW_CFG_NAME_SIZE]; /* of a file */
 };
 
@@ -174,9 +185,9 @@ static void list_file(struct fw_cfg *f, const struct item *file)
 	put_be32(f->dir->data, ++f->nfiles);
 }
 
-static int add_file(
-    struct fw_cfg *f, const char *name, const void *data, size_t len, struct errmsg *e)
+static int add_file(void *to, const char *name, const void *data, size_t len, struct errmsg *e)
 {
+	struct fw_cfg *f = to;
 	int err = check_file(f, name, len);
 
 	if (!err)
@@ -184,6 +195,22 @@ static int add_file(
 	if (err)
 		return err_set(e, err, "fw_cfg: file '%s': %s", name, error_text(err));
 	list_file(f, &f->item[f->nitems - 1]);
+	return OK;
+}
+
+/* A file that the guest may write: the data are not copied. */
+static int add_writable(struct fw_cfg *f, const char *name, uint8_t *data, size_t len,
+    int (*written)(struct vm *vm), struct errmsg *e)
+{
+	int err = len <= WRITABLE_MAX ? add_file(f, name, NULL, len, e)
+				      : err_set(e, ERR_RANGE, "fw_cfg: file '%s': too long", name);
+	struct item *i = &f->item[f->nitems - 1];
+
+	if (err)
+		return err;
+	heap_free(i->data);
+	i->data = data;
+	i->written = written;
 	return OK;
 }
 
@@ -241,11 +268,23 @@ static int add_directory(struct fw_cfg *f)
 	return OK;
 }
 
+/* What is RAM, and nothing of what is where in it: that is firmware's to say. */
+static unsigned build_ram_map(uint64_t memory, struct e820_entry map[E820_MAX])
+{
+	uint64_t low = MIN(memory, MEMMAP_LOW_RAM_MAX);
+
+	map[0] = (struct e820_entry){0, low, E820_RAM};
+	map[1] = (struct e820_entry){MEMMAP_HIGH_RAM, memory - low, E820_RAM};
+	return memory > low ? 2 : 1;
+}
+
 static int add_e820(struct fw_cfg *f, struct errmsg *e)
 {
 	enum { ENTRY = 20 }; /* start, size, type */
+	const struct vm_config *c = &f->vm->config;
 	struct e820_entry map[E820_MAX];
-	unsigned n = e820_build(f->vm->config.memory, map);
+	unsigned n =
+	    vm_config_has_firmware(c) ? build_ram_map(c->memory, map) : e820_build(c->memory, map);
 	uint8_t raw[E820_MAX * ENTRY];
 
 	for (unsigned i = 0; i < n; i++) {
@@ -265,18 +304,39 @@ static int add_sleep_states(struct fw_cfg *f, struct errmsg *e)
 	return add_file(f, "etc/system-states", states, sizeof(states), e);
 }
 
-/* The order of the files gives them their keys: new ones come last. */
-/* The serial port that SeaBIOS talks on, as there is no screen (SeaBIOS, docs/Runtime_config.md). */
+/* The identifier itself is put there when firmware has told where: until then it is zeros. */
+static int add_generation_id(struct fw_cfg *f, struct errmsg *e)
+{
+	uint8_t *address = vmgenid_address_file(f->vm);
+	int err = add_file(f, VMGENID_FILE, NULL, VMGENID_FILE_SIZE, e);
+
+	if (err || !address)
+		return err;
+	return add_writable(
+	    f, VMGENID_ADDRESS_FILE, address, VMGENID_ADDRESS_SIZE, vmgenid_told, e);
+}
+
+/* The serial port that SeaBIOS talks on, as there is no screen (SeaBIOS, docs/Runtime_config.md).
+ */
 static int add_sercon(struct fw_cfg *f, struct errmsg *e)
 {
 	uint8_t com1[8];
 
-	if (!vm_config_has_rom(&f->vm->config))
-		return OK;
 	put_le64(com1, 0x3f8);
 	return add_file(f, "etc/sercon-port", com1, sizeof(com1), e);
 }
 
+/* What only firmware wants: every other machine has that in its memory. */
+static int add_firmware_files(struct fw_cfg *f, struct errmsg *e)
+{
+	int err = acpi_tables_give(f->vm, add_file, f, e);
+
+	if (!err)
+		err = add_generation_id(f, e);
+	return err ? err : add_sercon(f, e);
+}
+
+/* The order of the files gives them their keys: new ones come last. */
 static int add_all(struct fw_cfg *f, struct errmsg *e)
 {
 	int err = add_values(f);
@@ -288,8 +348,8 @@ static int add_all(struct fw_cfg *f, struct errmsg *e)
 	err = add_e820(f, e);
 	if (!err)
 		err = add_sleep_states(f, e);
-	if (!err)
-		err = add_sercon(f, e);
+	if (!err && vm_config_has_firmware(&f->vm->config))
+		err = add_firmware_files(f, e);
 	return err;
 }
 
@@ -324,6 +384,29 @@ static int read_item(struct fw_cfg *f, const struct request *r, struct position 
 	return err;
 }
 
+/* As QEMU has it: all of it fits, or it is an error. */
+static int write_item(struct fw_cfg *f, const struct request *r, struct position *p)
+{
+	const struct item *i = find_item(f, p->selector);
+	uint8_t raw[WRITABLE_MAX];
+	int err;
+
+	if (r->length == 0)
+		return OK;
+	if (!i || !i->written)
+		return ERR_UNSUPPORTED;
+	if (!range_in(p->offset, r->length, i->len))
+		return ERR_RANGE;
+	err = gmem_read(f->vm, gpa(r->address), raw, r->length);
+	if (err)
+		return err;
+	memcpy(i->data + p->offset, raw, r->length);
+	err = i->written(f->vm);
+	if (!err)
+		p->offset += r->length;
+	return err;
+}
+
 static void skip_item(const struct fw_cfg *f, const struct request *r, struct position *p)
 {
 	uint32_t left;
@@ -340,7 +423,7 @@ static int carry_out(struct fw_cfg *f, const struct request *r, struct position 
 	if (r->control & DMA_READ)
 		return read_item(f, r, p);
 	if (r->control & DMA_WRITE)
-		return ERR_UNSUPPORTED; /* no item can be written */
+		return write_item(f, r, p);
 	if (r->control & DMA_SKIP)
 		skip_item(f, r, p);
 	return OK;
@@ -527,7 +610,8 @@ static void fw_cfg_destroy(struct device *dev)
 	iobus_unmap_port(dev->vm, &f->control);
 	iobus_unmap_port(dev->vm, &f->dma);
 	for (unsigned i = 0; i < f->nitems; i++)
-		heap_free(f->item[i].data);
+		if (!f->item[i].written)
+			heap_free(f->item[i].data);
 	heap_free(f);
 	dev->priv = dev->state = NULL;
 }

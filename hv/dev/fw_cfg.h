@@ -17,6 +17,10 @@ enum fw_cfg_limits {
 	    1024 * 1024, /* bytes of a file: it bounds the time that a transfer takes */
 };
 
+/* Takes the contents of a file, which are copied; OK, or an error with a message. */
+typedef int fw_cfg_give_fn(
+    void *to, const char *name, const void *data, size_t len, struct errmsg *e);
+
 /*
  * Gives the machine's firmware a file; the contents are copied. OK and nothing done if the machine
  * has no such interface. Its key is the first that is free: whoever adds files does so while the

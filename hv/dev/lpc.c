@@ -79,7 +79,7 @@ static int lpc_create(struct device *dev, const struct config_dev *cfg, struct e
 	put_le16(l->pci.initial + PCI_STATUS, PCI_STATUS_DEVSEL_MEDIUM);
 	put_le16(l->pci.wmask + PCI_COMMAND, 0);
 	put_le32(l->pci.initial + LPC_PMBASE, 1);
-	if (vm_config_has_rom(&dev->vm->config)) {
+	if (vm_config_has_firmware(&dev->vm->config)) {
 		put_le32(l->pci.wmask + LPC_PMBASE, PMBASE_ADDRESS);
 		l->pci.wmask[LPC_ACPI_CNTL] = ACPI_CNTL_WRITABLE;
 		put_le32(l->pci.wmask + LPC_RCBA, RCBA_WRITABLE);

@@ -98,5 +98,5 @@ int pc_boot(struct vm *vm, struct errmsg *e)
 
 	if (err)
 		return err;
-	return vm_config_has_rom(&vm->config) ? boot_firmware(vm, e) : boot_kernel(vm, e);
+	return vm_config_has_firmware(&vm->config) ? boot_firmware(vm, e) : boot_kernel(vm, e);
 }

@@ -220,7 +220,7 @@ static void host_config_written(void *ctx, unsigned off, unsigned len)
 {
 	struct pci_bus *bus = ctx;
 
-	if (vm_config_has_rom(&bus->vm->config) && off < MCH_PCIEXBAR + 8 &&
+	if (vm_config_has_firmware(&bus->vm->config) && off < MCH_PCIEXBAR + 8 &&
 	    off + len > MCH_PCIEXBAR)
 		move_ecam(bus);
 }
@@ -273,7 +273,7 @@ static int map_regions(struct pci_bus *bus, struct errmsg *e)
 	err = iobus_map_port(bus->vm, &bus->address_ports);
 	if (!err)
 		err = iobus_map_port(bus->vm, &bus->data_ports);
-	if (!err && !vm_config_has_rom(&bus->vm->config))
+	if (!err && !vm_config_has_firmware(&bus->vm->config))
 		err = iobus_map_mmio(bus->vm, &bus->ecam);
 	return err ? err_set(e, err, "PCI configuration ports or ECAM are taken") : OK;
 }
@@ -281,7 +281,7 @@ static int map_regions(struct pci_bus *bus, struct errmsg *e)
 static int pci_host_create(struct device *dev, const struct config_dev *cfg, struct errmsg *e)
 {
 	struct pci_bus *bus = heap_zalloc(sizeof(*bus));
-	bool firmware = vm_config_has_rom(&dev->vm->config);
+	bool firmware = vm_config_has_firmware(&dev->vm->config);
 	int err;
 
 	if (!bus)

@@ -298,9 +298,9 @@ void pci_function_reset(struct pci_function *f)
 
 	memcpy(f->st->config, f->initial, PCI_CONFIG_SIZE);
 	for (unsigned i = 0; i < PCI_BARS; i++)
-		if (f->bar[i].size && !vm_config_has_rom(&f->vm->config))
+		if (f->bar[i].size && !vm_config_has_firmware(&f->vm->config))
 			put_le32(f->st->config + PCI_BAR0 + 4 * i, f->bar[i].address);
-	if (vm_config_has_rom(&f->vm->config)) /* that does it, as it sees fit */
+	if (vm_config_has_firmware(&f->vm->config)) /* that does it, as it sees fit */
 		f->st->config[PCI_COMMAND] &=
 		    (uint8_t)(~PCI_COMMAND_MEMORY | ~f->wmask[PCI_COMMAND]);
 	f->intx = false;

@@ -4,7 +4,9 @@
  * bytes in guest memory that stay the same as long as the machine goes on as one, and change when
  * it is restored or cloned so that what it did since the snapshot is lost or is done twice. The
  * change is announced by a general-purpose event. The namespace's device that says so is written
- * by acpi_dsdt.c; the guest only reads memory, so there are no registers.
+ * by acpi_dsdt.c; the guest only reads memory, so there are no registers. They are in low memory,
+ * or if that is firmware's, where it has put them and told by a file of fw_cfg, which is the
+ * state's address itself.
  *
  * The bytes are in the state too, so that a reset of the guest, which clears memory, keeps them.
  */
@@ -12,6 +14,7 @@
 
 #include <string.h>
 #include "hv/core/device.h"
+#include "hv/core/e820.h"
 #include "hv/core/gmem.h"
 #include "hv/core/memmap.h"
 #include "hv/core/random.h"
@@ -34,7 +37,8 @@ static const struct state_field fields[] = {
     STATE_END,
 };
 
-/* Changed only while the guest does not run: no lock. */
+/* Changed only while the guest does not run, and the address under fw_cfg's lock: none of its own.
+ */
 struct vmgenid {
 	struct vmgenid_state st;
 };
@@ -59,10 +63,43 @@ int vmgenid_boot(struct vm *vm, struct errmsg *e)
 {
 	struct vmgenid *g = find(vm);
 
-	if (!g)
+	if (!g || vm_config_has_firmware(&vm->config))
 		return OK;
 	g->st.address = MEMMAP_VMGENID;
 	return put_into_memory(vm, &g->st, e);
+}
+
+/* Anywhere in RAM, of which firmware gives it away. */
+static bool is_firmware_address(const struct vm_config *c, uint64_t address)
+{
+	struct e820_entry map[E820_MAX];
+	unsigned n = e820_build(c->memory, map);
+
+	return address % GUID_ALIGN == 0 && e820_is_ram(map, n, address, GUID_BYTES);
+}
+
+uint8_t *vmgenid_address_file(struct vm *vm)
+{
+	struct vmgenid *g = find(vm);
+
+	_Static_assert(sizeof(g->st.address) == VMGENID_ADDRESS_SIZE, "the file's size");
+	return g ? (uint8_t *)&g->st.address : NULL;
+}
+
+int vmgenid_told(struct vm *vm)
+{
+	struct vmgenid *g = find(vm);
+	struct errmsg e;
+	int err;
+
+	if (!is_firmware_address(&vm->config, g->st.address)) {
+		g->st.address = 0;
+		return OK;
+	}
+	err = put_into_memory(vm, &g->st, &e);
+	if (err && err != ERR_RETRY)
+		g->st.address = 0;
+	return err == ERR_RETRY ? err : OK;
 }
 
 int vmgenid_renew(struct vm *vm, struct errmsg *e)
@@ -117,13 +154,19 @@ static void vmgenid_resume(struct device *dev)
 {
 }
 
-/* Only where the memory map has told every guest to keep away: it will be written to. */
+/* Only where the memory map has told every guest to keep away: it will be written to. Where
+ * firmware is to tell it so, any place in RAM. */
 static int vmgenid_check(const struct device *dev, const void *state, struct errmsg *e)
 {
 	const struct vmgenid_state *s = state;
 
 	if (s->address == 0)
 		return OK;
+	if (vm_config_has_firmware(&dev->vm->config))
+		return is_firmware_address(&dev->vm->config, s->address)
+			   ? OK
+			   : err_set(e, ERR_INVAL, "address: 0x%llx is not in RAM, or not aligned",
+				 (unsigned long long)s->address);
 	if (s->address % GUID_ALIGN)
 		return err_set(e, ERR_INVAL, "address: 0x%llx is not a multiple of %d",
 		    (unsigned long long)s->address, GUID_ALIGN);

@@ -68,7 +68,7 @@ static int has_rom(const void *fdt, bool *rom, struct errmsg *e)
 	if (!config)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	err = vm_config_read(fdt, "/config", config, NULL, e);
-	*rom = vm_config_has_rom(config);
+	*rom = vm_config_has_firmware(config);
 	heap_free(config);
 	return err;
 }

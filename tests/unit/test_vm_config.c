@@ -174,7 +174,7 @@ static void test_firmware(void **state)
 	firmware();
 	assert_int_equal(parse(), OK);
 	assert_int_equal(config.boot, BOOT_FIRMWARE);
-	assert_true(vm_config_has_rom(&config));
+	assert_true(vm_config_has_firmware(&config));
 	assert_string_equal(config.rom, "OVMF_CODE.fd");
 	assert_int_equal(device("flash0")->kind, CONFIG_FLASH);
 	assert_true(config_writes_disk(device("flash0")));

@@ -191,6 +191,80 @@ static void bad_state_is_refused(void **state)
 	assert_refused(&s, "address: 0xff104 is not a multiple of 8");
 }
 
+/* --- where firmware puts it ----------------------------------------------------------------- */
+
+static void told(uint64_t address)
+{
+	put_le64(vmgenid_address_file(vm), address);
+	assert_int_equal(vmgenid_told(vm), OK);
+}
+
+static void start_firmware(void)
+{
+	vm->config.boot = BOOT_FIRMWARE;
+	vm->config.memory = 2 * MIB;
+}
+
+static void where_firmware_tells(void **state)
+{
+	uint8_t first[GUID_BYTES];
+	const uint8_t *at = fake_of(vm)->ram + 0x1ffff0;
+
+	start_firmware();
+	boot(); /* low memory is firmware's */
+	assert_int_equal(st()->address, 0);
+	renew();
+	assert_int_equal(in8(GPE_STS), 0);
+	told(0x1ffff0);
+	assert_int_equal(st()->address, 0x1ffff0);
+	assert_memory_equal(at, st()->guid, GUID_BYTES);
+	assert_int_equal(memory()[0], 0);
+	assert_roundtrip();
+	memcpy(first, at, GUID_BYTES);
+	renew();
+	assert_memory_not_equal(at, first, GUID_BYTES);
+	assert_memory_equal(at, st()->guid, GUID_BYTES);
+	assert_int_equal(in8(GPE_STS), 1 << ACPI_GPE_VMGENID);
+	/* taken back; and the guest resets itself */
+	told(0);
+	assert_int_equal(st()->address, 0);
+	told(0x1ffff0);
+	dev->model->reset(dev);
+	assert_int_equal(get_le64(vmgenid_address_file(vm)), 0);
+}
+
+static void nonsense_is_forgotten(void **state)
+{
+	static const uint64_t at[] = {0x1ffff4, 0x1ffff8, 2 * MIB, 0x9fff0, MEMMAP_VMGENID,
+	    0xfee00000, 0x100000000, UINT64_MAX - 7, UINT64_MAX};
+	uint8_t *ram = fake_of(vm)->ram;
+
+	start_firmware();
+	for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+		struct vmgenid_state s = *st();
+
+		told(at[i]);
+		assert_int_equal(st()->address, 0);
+		s.address = at[i];
+		assert_refused(&s, "is not in RAM, or not aligned");
+	}
+	for (unsigned i = 0; i < 2 * MIB; i++)
+		assert_int_equal(ram[i], 0);
+	/* what is RAM in the map and cannot be written */
+	fake_of(vm)->gmem_fail_start = 0x1ffff0;
+	fake_of(vm)->gmem_fail_len = 1;
+	told(0x1ffff0);
+	assert_int_equal(st()->address, 0);
+	/* what can be written later */
+	fake_of(vm)->gmem_fail_error = ERR_RETRY;
+	put_le64(vmgenid_address_file(vm), 0x1ffff0);
+	assert_int_equal(vmgenid_told(vm), ERR_RETRY);
+	assert_int_equal(st()->address, 0x1ffff0);
+	fake_of(vm)->gmem_fail_len = 0;
+	assert_int_equal(vmgenid_told(vm), OK);
+	assert_memory_equal(ram + 0x1ffff0, st()->guid, GUID_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +277,8 @@ int main(void)
 	    DEVICE_TEST(machine_without_the_device),
 	    DEVICE_TEST(roundtrip),
 	    DEVICE_TEST(bad_state_is_refused),
+	    DEVICE_TEST(where_firmware_tells),
+	    DEVICE_TEST(nonsense_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
