@@ -107,7 +107,7 @@ def test_guest_debian_uefi(ctx):
         m.send("poweroff\r")
         m.expect(r"Power down", 300)
         m.detach()
-        m.until(lambda: m.vm("debian-uefi")["disposition"] == "power-off", 60, "it is not off")
+        m.until(lambda: m.vm("debian-uefi")["disposition"] == "poweroff", 60, "it is not off")
         m.poweroff()
 
 
