@@ -156,7 +156,7 @@ BUILD_THEN = @mkdir -p $(B); flock $(B)/lock $(MAKE) --no-print-directory -kj$(J
 	built=$$?; $(2) && exit $$built
 
 .PHONY: test test-build test-unit test-fuzz test-tools test-qemu test-qemu-debug lint soak bench \
-	test-bochs-vmx test-bochs-svm test-intel-models
+	test-bochs-vmx test-bochs-svm test-intel-models test-guests
 test: setup ## install what is missing, then run every check
 	@tests/run $(TEST_ARGS)
 test-build: ## gcc and clang, release and debug; two builds that are the same byte for byte
@@ -178,6 +178,8 @@ test-bochs-vmx test-bochs-svm: test-%:
 	@tools/bochs >/dev/null || true # without it, the tests say that they are skipped
 	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap $(GUEST_FILES),\
 		tests/qemu/run --platform $* $(TEST_ARGS) $(if $(filter %-svm,$@),$(SVM_TESTS)))
+test-guests: ## boot every guest of 'make guests' until it works (PLATFORM, TEST_ARGS)
+	$(call BUILD_THEN,$(EFI_OUT) $(GUEST_BOOT),tests/qemu/run --guests --platform $(PLATFORM) $(TEST_ARGS))
 test-intel-models: ## run some of them on older Intel CPUs (INTEL_MODELS)
 	@tools/bochs >/dev/null || true
 	$(call BUILD_THEN,$(EFI_OUT) $(B)/amber-snap $(GUEST_FILES),\

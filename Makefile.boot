@@ -65,9 +65,9 @@ FORCE:
 
 # --- guests ------------------------------------------------------------------------
 # dtc thinks that a property called "name" must repeat the node's name; in a
-# manifest it is the guest's.
+# manifest it is the guest's. All guests but this one have images of their own: tools/guest.
 DTC := dtc
-GUEST_DTB := $(patsubst guests/%.dts,$(B)/guests/%.dtb,$(sort $(wildcard guests/*.dts)))
+GUEST_DTB := $(B)/guests/debian.dtb
 KERNEL := .cache/guest
 
 $(B)/guests/%.dtb: guests/%.dts
@@ -81,6 +81,7 @@ $(KERNEL)/version $(KERNEL)/vmlinuz:
 # --- image and emulator --------------------------------------------------------------
 IMAGE := $(B)/amber$(if $(filter 1,$(DEBUG)),-debug).img
 PLATFORM ?= qemu-svm
+GUEST ?= debian
 RUN_ARGS ?=
 
 # Makes an image once; later only the files on it are replaced, never its store and disks.
@@ -97,6 +98,15 @@ setup: ## install what is missing on this machine, fetch the guest's kernel
 
 # A make of its own for the rest: this one has looked for libraries before set-up.
 .PHONY: run
-run: setup ## boot build/amber.img in QEMU, console on this terminal
+run: setup ## boot build/amber.img in QEMU, console on this terminal; GUEST=NAME: another guest
+ifeq ($(GUEST),debian)
 	@$(MAKE) --no-print-directory image
 	@tools/run --platform $(PLATFORM) --image $(IMAGE) $(RUN_ARGS)
+else
+	@$(MAKE) --no-print-directory $(EFI_OUT)
+	@tools/guest run $(GUEST) --platform $(PLATFORM) -- $(RUN_ARGS)
+endif
+
+.PHONY: guests
+guests: ## list the other guests for make run GUEST=NAME
+	@tools/guest list

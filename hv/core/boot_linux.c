@@ -47,7 +47,8 @@ enum setup_header {
 #define LOADER_UNDEFINED    0xff       /* no number assigned */
 #define KERNEL_ENTRY_64	    0x200      /* from where it was loaded */
 #define SECTOR		    512
-#define DEFAULT_SETUP_SECTS 4 /* what 0 means, for historical reasons */
+#define PARAGRAPH	    16 /* the unit of syssize */
+#define DEFAULT_SETUP_SECTS 4  /* what 0 means, for historical reasons */
 
 /* Where things go in the first 640 KiB. */
 enum low_memory {
@@ -135,8 +136,11 @@ static int read_image(const struct boot_input *p, struct image *im, struct errms
 	im->cmdline_size = (uint32_t)read_at(&c, SETUP_CMDLINE_SIZE, 4);
 	im->load = read_at(&c, SETUP_PREF_ADDRESS, 8);
 	sects = read_at(&c, SETUP_SECTS, 1);
-	im->code_size = 16 * read_at(&c, SETUP_SYSSIZE, 4);
+	im->code_size = PARAGRAPH * read_at(&c, SETUP_SYSSIZE, 4);
 	cursor_seek(&c, ((sects ? sects : DEFAULT_SETUP_SECTS) + 1) * SECTOR);
+	/* the last paragraph need not be whole: memtest86+ is not padded */
+	if (cursor_left(&c) < im->code_size && im->code_size - cursor_left(&c) < PARAGRAPH)
+		im->code_size = cursor_left(&c);
 	im->code = cursor_take(&c, im->code_size);
 	if (!cursor_ok(&c))
 		return err_set(

@@ -21,6 +21,7 @@ enum {
 	KERNEL_SIZE = SETUP_SIZE + CODE_SIZE,
 	LOAD = 0x1000000,
 	INIT_SIZE = 0x800000,
+	PARAGRAPH = 16,
 	INITRD_SIZE = 70001,
 	ZERO_PAGE = 0x7000,
 	RSDP = 0xe0010,
@@ -163,10 +164,10 @@ static void test_registers(void **state)
 	assert_int_equal(translate(4 * GIB - 1), 4 * GIB - 1);
 }
 
-/* A file cut at any byte is refused, and nothing has been written. */
+/* A file cut at any byte before its last paragraph is refused, and nothing has been written. */
 static void test_truncated_everywhere(void **state)
 {
-	for (size_t n = 0; n < KERNEL_SIZE; n++) {
+	for (size_t n = 0; n <= KERNEL_SIZE - PARAGRAPH; n++) {
 		uint8_t *cut = malloc(n ? n : 1); /* exact, so that ASan sees a step beyond */
 
 		memcpy(cut, kernel, n);
@@ -180,6 +181,24 @@ static void test_truncated_everywhere(void **state)
 		assert_int_equal(*at(i), 0);
 	assert_int_equal(get_le64(at(ZERO_PAGE + 0x70)), 0);
 	assert_int_equal(bsp.rip, 0);
+}
+
+/* syssize counts paragraphs, of which the last need not be whole; what lacks is zeros. */
+static void test_last_paragraph(void **state)
+{
+	for (size_t n = KERNEL_SIZE - PARAGRAPH + 1; n < KERNEL_SIZE; n++) {
+		uint8_t *cut = malloc(n);
+
+		memset(kernel + n, 0, KERNEL_SIZE - n);
+		memcpy(cut, kernel, n);
+		payload.kernel = cut;
+		payload.kernel_size = n;
+		assert_int_equal(load(), OK);
+		assert_memory_equal(at(LOAD), kernel + SETUP_SIZE, CODE_SIZE);
+		free(cut);
+		teardown(state);
+		setup(state);
+	}
 }
 
 /* One field of the header with a value that cannot be, and the answer. */
@@ -286,6 +305,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_e820_in_zero_page, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_registers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_truncated_everywhere, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_last_paragraph, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_header_runs_far, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_initrd, setup, teardown),
