@@ -224,6 +224,7 @@ class Torture:
         time.sleep(0.5)
         self.m.ok("vm stats twin")
         self.m.ok("vm destroy twin --yes", 60)
+        self.m.ok(f"disk delete {self.name}.twin --yes", 60)
         return None
 
     def op_reset(self):
@@ -313,7 +314,7 @@ def test_torture(ctx):
                 t.moves()
                 witness.ask()
                 asked = time.monotonic()
-                if virtual:
+                if virtual or seconds > 60:
                     report(t)
         t.heartbeat()
         witness.ask()

@@ -11,6 +11,7 @@ enum {
 	DEBUG_EXIT = 0xf4,
 	STUCK = 0x57,
 	WATCH_NS = 2000000,
+	REST_MAX_MS = 2000,
 	STORM = 100,  /* interrupts while one thing is done */
 	LOW = 0x8e00, /* as guard.asm has it */
 	LOW_CODE = 0x8000,
@@ -523,6 +524,7 @@ static void watch(struct cpu *c)
 	for (unsigned i = 0; i < ncpus; i++) {
 		uint64_t beats = cpus[i].beats;
 		uint32_t since = (now - c->seen_at[i]) & 0xffffff;
+		uint32_t patience = cpus[i].resting ? REST_MAX_MS * (PM_HZ / 1000) : 0;
 
 		if (i == c->index)
 			continue;
@@ -532,11 +534,11 @@ static void watch(struct cpu *c)
 		} else if (since > DESPAIR_AFTER && i == 0) {
 			print("torture: cpu 0 is stuck\n");
 			outb(DEBUG_EXIT, STUCK);
-		} else if (since > RESTART_AFTER && i) {
+		} else if (since > RESTART_AFTER + patience && i) {
 			c->kicks++;
 			cpu_restart(c, i, TRIP_LONG);
 			c->seen_at[i] = now ? now : 1;
-		} else if (since > KICK_AFTER) {
+		} else if (since > KICK_AFTER + patience) {
 			c->kicks++;
 			apic_icr(c, i, 0x4400);
 		}
@@ -570,6 +572,7 @@ static const struct action *pick(struct cpu *c)
 /* A timer of a real machine's kind, of which there is one a CPU: the watchdog's stands still. */
 static void rest(struct cpu *c)
 {
+	c->resting = true;
 	__asm__ volatile("cli"); /* it must not come before the HLT */
 	apic_write(c, 0x32, VEC_WATCH);
 	apic_write(c, 0x38, 1000 + below(c, 2 * rest_us) * 1000);
@@ -613,7 +616,7 @@ static void heartbeat(struct cpu *c)
 
 void cpu_main(struct cpu *c)
 {
-	c->armed = false;
+	c->armed = c->resting = false;
 	for (;;) {
 		guarded(c, cpu_settle, 2);
 		if (c->index == 0) {
@@ -631,6 +634,7 @@ void cpu_main(struct cpu *c)
 		guarded(c, cpu_settle, 2);
 		c->done[DO_REST]++;
 		guarded(c, rest, 1000);
+		c->resting = false;
 		c->beats++;
 	}
 }

@@ -39,6 +39,8 @@ void guest_main(const uint8_t *params)
 	uint64_t seed = option(line, "seed=", 1);
 
 	rest_us = (unsigned)option(line, "rest=", 2000) | 1;
+	if (rest_us > 1000000)
+		rest_us = 1000000;
 	plain = (unsigned)option(line, "plain=", 0);
 	ncpus = (unsigned)option(line, "cpus=", 1);
 	if (ncpus < 1 || ncpus > MAX_CPUS)

@@ -75,6 +75,7 @@ struct cpu {
 	unsigned steps;		 /* single steps left */
 	unsigned storm;		 /* interrupts since then */
 	bool x2apic;
+	volatile bool resting;
 	volatile uint64_t beats; /* things done */
 	uint64_t seen[MAX_CPUS];
 	uint32_t seen_at[MAX_CPUS]; /* PM timer */
