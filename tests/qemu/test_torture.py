@@ -171,7 +171,7 @@ class Torture:
         if answer.get("ok"):
             self.snapshots.append(name)
         else:
-            check(re.search(r"is (stopped|frozen)", answer["error"]), f"save: {answer}")
+            check(re.search(r"is (stopped|frozen|just)", answer["error"]), f"save: {answer}")
         if paused:
             self.m.ok(f"vm resume {self.name}")
 
@@ -193,7 +193,7 @@ class Torture:
         self.clock()
         answer = self.m.json(f"snapshot save {self.name} ice --poweroff --replace", 120)
         if not answer.get("ok"):
-            check(re.search(r"is (stopped|frozen)", answer["error"]), f"save: {answer}")
+            check(re.search(r"is (stopped|frozen|just)", answer["error"]), f"save: {answer}")
             return
         if "ice" not in self.snapshots:
             self.snapshots.append("ice")
@@ -212,7 +212,7 @@ class Torture:
         answer = self.m.json(f"vm rewind {self.name}", 60)
         if not answer.get("ok"):
             self.marked = False
-            check(re.search(r"has no mark|is stopped", answer["error"]), f"rewind: {answer}")
+            check(re.search(r"has no mark|is (stopped|just)", answer["error"]), f"rewind: {answer}")
         self.jumped()
         return None
 
