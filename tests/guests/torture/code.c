@@ -83,6 +83,10 @@ static void spare_emulator(uint8_t *p)
 			p[i + 1] = 0x21;
 		if (!(plain & PLAIN_VECTORS))
 			continue;
+		if (p[i] == 0xf0) /* LOCK */
+			p[i] = 0x3e;
+		if (p[i] == 0xc0 || p[i] == 0xc1 || (p[i] & 0xfc) == 0xd0) /* shifts */
+			p[i] = 0x8b;
 		if (p[i] == 0xc4 || p[i] == 0xc5)
 			p[i] = 0x8b;
 		if (p[i] == 0x0f && !is_in(moves, sizeof(moves), b) &&
@@ -98,8 +102,8 @@ static uint64_t program(struct cpu *c, uint64_t at, bool kernel)
 	uint8_t *p = (uint8_t *)(uintptr_t)at;
 
 	for (unsigned i = 0; i < CODE_BYTES; i++)
-		p[i] = once_in(c, 2) ? (uint8_t)rnd(c) : 0x90;
-	if (!once_in(c, 4))
+		p[i] = !(plain & PLAIN_VECTORS) && once_in(c, 2) ? (uint8_t)rnd(c) : 0x90;
+	if ((plain & PLAIN_VECTORS) || !once_in(c, 4))
 		for (unsigned n = 0; n < CODE_BYTES - 32;)
 			n += instruction(c, p + n) + below(c, 3);
 	spare_guest(c, p, kernel);
