@@ -140,12 +140,12 @@ fuzzers: $(FUZZ_BIN) ## build the fuzzers
 # Each part prints '<part>: N passed, N failed, N skipped'; tests/run adds them up.
 JOBS ?= $(shell nproc)
 # What the tests with the debug build are: those that reach every lock and every stack.
-DEBUG_TESTS ?= boot console lifecycle save_restore corrupt hostile
+DEBUG_TESTS ?= boot console lifecycle save_restore corrupt hostile torture
 # Intel CPUs beside tools/run's (Ice Lake): the first with unrestricted guest, and one between.
 INTEL_MODELS ?= corei5_arrandale_m520,corei7_haswell_4770
 MODEL_TESTS ?= boot state save_restore
 # On Bochs' AMD CPU: QEMU's, beside it, has the whole list, and so has Bochs' Intel CPU.
-SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile golden portable_model save_restore \
+SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile torture golden portable_model save_restore \
 	random_moments live_io live_save live_cancel rewind clones generation disk_deep working_set \
 	hpet_timers boot_methods journey state state_live state_journey
 GUEST_FILES := $(GUEST_BZ) $(GUEST_BOOT) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz

@@ -169,6 +169,8 @@ static void exit_triple_fault(struct vcpu *v, const struct vm_exit *x)
 
 static void exit_invalid(struct vcpu *v, const struct vm_exit *x)
 {
+	if (exit_refused(v))
+		return;
 	virt->dump(v);
 	vm_fail(v->vm, DISP_ERROR,
 	    "vcpu%u: the CPU refused the guest's state (code 0x%llx) at RIP 0x%llx", v->index,

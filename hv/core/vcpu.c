@@ -89,6 +89,7 @@ static void save_xstate(struct vcpu *v)
 		xsetbv(0, xstate_host_mask());
 	}
 	xstate_save(v->state.xstate, xstate_mask(v));
+	xstate_mend(v->state.xstate);
 	/* A model without XSAVE runs on CPUs without it too: FXSAVE writes no header, and what
 	 * XSAVE wrote on another CPU must not say that a component is unused. */
 	if (!v->has_xsave)

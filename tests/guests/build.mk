@@ -19,6 +19,20 @@ $(G)/%.bz: $(G)/%.elf
 	$(OBJCOPY) -O binary $< $@
 .PRECIOUS: $(G)/%.o $(G)/%.elf
 
+# The torture guest is made of several files.
+TORTURE := $(patsubst tests/guests/torture/%.c,$(G)/torture/%.o,$(wildcard tests/guests/torture/*.c)) \
+	$(G)/torture/guard.o
+$(G)/torture/%.o: tests/guests/torture/%.c tests/guests/torture/torture.h tests/guests/guest.h
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+$(G)/torture/guard.o: tests/guests/torture/guard.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -o $@ $<
+$(G)/torture.elf: $(TORTURE) $(G)/guest.o $(G)/start.o tests/guests/guest.ld
+	$(LD) -nostdlib -static --build-id=none -z noexecstack -z max-page-size=0x1000 --no-warn-rwx-segments \
+		-T tests/guests/guest.ld -o $@ $(G)/start.o $(TORTURE) $(G)/guest.o
+GUEST_BZ += $(G)/torture.bz
+
 # The kernel for Multiboot and PVH: an ELF file of 32 bits, the same as one of 64, and a flat file.
 GUEST_BOOT := $(addprefix $(G)/,boot.elf boot64.elf boot.bin)
 BOOT_LINK = $(LD) -m elf_i386 -nostdlib -static --build-id=none -z noexecstack \

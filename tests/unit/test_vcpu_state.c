@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+#include "hv/arch/x86/xstate.h"
 #include "tests/unit/vcpu_codec.h"
 
 static struct vcpu_state s;
@@ -359,6 +360,23 @@ static void possible_states_pass(void **state)
 	assert_int_equal(vcpu_state_check(&s, &e), OK);
 }
 
+/* Whatever a guest's LDMXCSR has taken, the area that was saved can be loaded. */
+static void mended_mxcsr_passes(void **state)
+{
+	uint32_t before = 0xffffffff, after;
+	struct errmsg e;
+
+	(void)state;
+	start(LONG);
+	memcpy(s.xstate + 24, &before, sizeof(before));
+	assert_int_equal(vcpu_state_check(&s, &e), ERR_CORRUPT);
+	xstate_mend(s.xstate);
+	assert_int_equal(vcpu_state_check(&s, &e), OK);
+	memcpy(&after, s.xstate + 24, sizeof(after));
+	assert_int_equal(after, 0xffff);
+	assert_int_equal(s.xstate[28], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +387,7 @@ int main(void)
 	    cmocka_unit_test(reset_values),
 	    cmocka_unit_test(impossible_states_are_refused),
 	    cmocka_unit_test(possible_states_pass),
+	    cmocka_unit_test(mended_mxcsr_passes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

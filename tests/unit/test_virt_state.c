@@ -97,6 +97,27 @@ static void vmx_keeps_all(void **state)
 	identity("VMX", 0, passes, 1);
 }
 
+/* Emulated SVM lets a guest load addresses that no CPU takes; its state must pass the checks. */
+static void svm_gives_canonical_addresses(void **state)
+{
+	const uint64_t odd = 0x0008000000000000;
+	struct vcpu_state *s = &cpu.state;
+	uint64_t *const fields[] = {&s->lstar, &s->cstar, &s->kernel_gs_base, &s->gdtr.base,
+	    &s->idtr.base, &s->seg[SEG_FS].base, &s->seg[SEG_GS].base};
+	struct errmsg e;
+
+	(void)state;
+	rnd_seed();
+	while (rnd_vcpu(s, RND_NO_PENDING_DBG | RND_NO_MOVSS_WITH_IF) != RND_MODES - 1)
+		; /* 64-bit */
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+		*fields[i] = odd | 0x1234;
+		(void)fake_svm_pass(&cpu, HOST_BITS);
+		assert_int_equal(*fields[i], 0x1234);
+		assert_int_equal(vcpu_state_check(s, &e), OK);
+	}
+}
+
 static void svm_keeps_all(void **state)
 {
 	const pass_fn passes[] = {fake_svm_pass};
@@ -286,6 +307,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(vmx_keeps_all),
+	    cmocka_unit_test(svm_gives_canonical_addresses),
 	    cmocka_unit_test(svm_keeps_all),
 	    cmocka_unit_test(journeys_keep_all),
 	    cmocka_unit_test(what_passes_enters),

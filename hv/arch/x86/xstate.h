@@ -25,6 +25,8 @@ enum xstate_component {
 
 /* Where the header begins in an area, with XSTATE_BV (volume 1, 13.4.2). */
 enum { XSAVE_HEADER = 512 };
+/* Where MXCSR is (volume 1, table 10-2), and the bits of it that there can be. */
+enum { XSAVE_MXCSR_AT = 24, MXCSR_BITS = 0xffff };
 
 /* Once, on the boot CPU, after cpu_init_control(). */
 void xstate_init(void);
@@ -43,6 +45,14 @@ void xstate_init_area(void *area);
  */
 void xstate_save(void *area, uint64_t mask);
 void xstate_restore(const void *area, uint64_t mask);
+/*
+ * Of an area that a guest's state was saved in. QEMU's LDMXCSR (7.2) takes reserved bits, which a
+ * CPU answers with #GP, and with which none loads the area again.
+ */
+static inline void xstate_mend(void *area)
+{
+	*(uint32_t *)(void *)((uint8_t *)area + XSAVE_MXCSR_AT) &= MXCSR_BITS;
+}
 /* Bits that MXCSR may have set here (FXSAVE's mask). */
 uint32_t xstate_mxcsr_mask(void);
 

@@ -16,6 +16,15 @@ static uint16_t canonical_attr(const struct vmcb_seg *h)
 			  (h->limit > 0xfffff ? SEG_ATTR_G : 0));
 }
 
+/*
+ * A CPU refuses other addresses with #GP; QEMU's emulated SVM (7.2) takes them in WRMSR, LGDT and
+ * LIDT. A machine that has one could never be restored.
+ */
+static uint64_t canonical(uint64_t a)
+{
+	return (uint64_t)((int64_t)(a << 16) >> 16);
+}
+
 static inline void fetch_seg(struct seg *g, const struct vmcb_seg *h)
 {
 	*g = (struct seg){h->base, h->limit, h->sel, canonical_attr(h)};
@@ -31,6 +40,8 @@ static void fetch_code(struct vcpu_state *s, const struct vmcb *c)
 	fetch_seg(&s->seg[SEG_CS], &c->cs);
 	fetch_seg(&s->seg[SEG_FS], &c->fs);
 	fetch_seg(&s->seg[SEG_GS], &c->gs);
+	s->seg[SEG_FS].base = canonical(s->seg[SEG_FS].base);
+	s->seg[SEG_GS].base = canonical(s->seg[SEG_GS].base);
 	s->cpl = c->cpl;
 }
 
@@ -43,8 +54,8 @@ static void fetch_data(struct vcpu_state *s, const struct vmcb *c)
 	fetch_seg(&s->seg[SEG_TR], &c->tr);
 	/* A loaded task register is busy; emulated SVM keeps the type that LTR found. */
 	s->seg[SEG_TR].attr |= 2;
-	s->gdtr = (struct desc_table){c->gdtr.base, (uint16_t)c->gdtr.limit};
-	s->idtr = (struct desc_table){c->idtr.base, (uint16_t)c->idtr.limit};
+	s->gdtr = (struct desc_table){canonical(c->gdtr.base), (uint16_t)c->gdtr.limit};
+	s->idtr = (struct desc_table){canonical(c->idtr.base), (uint16_t)c->idtr.limit};
 	/* Hardware keeps CPL apart and need not keep SS.DPL (APM volume 2, 15.5.1); they are one
 	 * here. */
 	s->seg[SEG_SS].attr =
@@ -92,10 +103,10 @@ static void fetch_crs(struct vcpu_state *s, const struct vmcb *c)
 static void fetch_msrs(struct vcpu_state *s, const struct vmcb *c)
 {
 	s->star = c->star;
-	s->lstar = c->lstar;
-	s->cstar = c->cstar;
+	s->lstar = canonical(c->lstar);
+	s->cstar = canonical(c->cstar);
 	s->sfmask = (uint32_t)c->sfmask; /* the upper half is nothing; Intel's WRMSR refuses it */
-	s->kernel_gs_base = c->kernel_gs_base;
+	s->kernel_gs_base = canonical(c->kernel_gs_base);
 	s->sysenter_cs = c->sysenter_cs;
 	s->sysenter_esp = c->sysenter_esp;
 	s->sysenter_eip = c->sysenter_eip;
