@@ -78,6 +78,9 @@ FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
 U := $(B)/unit
 UNIT_CFLAGS := $(COMMON) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DAMBER_HOST=1
+# Without sanitizers, for runs of minutes ('make soak').
+FAST := $(B)/fast
+FAST_CFLAGS := $(COMMON) -DAMBER_HOST=1
 UNIT_BIN := $(UNIT_C:tests/unit/%.c=$(U)/%)
 
 F := $(B)/fuzz
@@ -186,6 +189,8 @@ lint: ## check formatting and the floor plan; look for mistakes with clang-tidy 
 soak: ## the long figures: random moments, repetitions, walks, hours of fuzzing (SOAK_ARGS)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES) $(FUZZ_BIN) \
 		$(U)/test_engine_walk
+	@$(MAKE) --no-print-directory -j$(JOBS) U=$(FAST) UNIT_CFLAGS='$(FAST_CFLAGS)' \
+		$(FAST)/test_emul_diff $(FAST)/test_emul_cpu
 	@tests/soak $(SOAK_ARGS)
 bench: ## count instructions per exit and per snapshot; writes build/bench.json
 	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES)
