@@ -233,6 +233,8 @@ static void finish(struct vcpu *v, const struct emul *e, enum emul_result result
 {
 	if (UNLIKELY(!v->xstate_loaded))
 		vcpu_return_vectors(v);
+	if (e->segments_changed)
+		vcpu_changed(v, VG_SEGS);
 	switch (result) {
 	case EMUL_OK:
 	case EMUL_CONTINUE:

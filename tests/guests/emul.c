@@ -85,6 +85,11 @@ CASE(bits, "bsf (%rdi), %rax; bsr 8(%rdi), %rcx; mov $-77, %rdx; btc %rdx, 64(%r
 CASE(stack, "pushq (%rdi); popq 8(%rdi); pushw 16(%rdi); popw 24(%rdi)");
 CASE(branches, "lea 1f(%rip), %rcx; mov %rcx, (%rdi); lea 2f(%rip), %rcx; mov %rcx, 8(%rdi);"
 	       " call *(%rdi); jmp *8(%rdi); ud2; 1: add $3, %rax; ret; 2: xor %ecx, %ecx");
+CASE(segments,
+    "mov %ds, (%rdi); mov (%rdi), %es; mov %ss, 8(%rdi); mov 8(%rdi), %ss; mov %ss, %edx;"
+    " movw $0, 16(%rdi); mov 16(%rdi), %es; mov %es, %eax; mov %ss, 24(%rdi);"
+    " mov 24(%rdi), %es; lea 1f(%rip), %rcx; mov %ecx, 32(%rdi); mov %cs, 36(%rdi);"
+    " ljmp *32(%rdi); ud2; 1: xor %ecx, %ecx");
 CASE(system, "smsw (%rdi); str 8(%rdi); sldt 16(%rdi)");
 
 #undef XMM
@@ -108,8 +113,8 @@ static const struct {
     {"divide", case_divide, false}, {"shifts", case_shifts, false}, {"locked", case_locked, false},
     {"cmpxchg", case_cmpxchg, false}, {"bits", case_bits, false}, {"stack", case_stack, false},
     {"branches", case_branches, false}, {"system", case_system, false},
-    {"vmovups", case_vmovups, true}, {"vmovaps", case_vmovaps, true}, {"vpages", case_vpages, true},
-    {"vparts", case_vparts, true}};
+    {"segments", case_segments, false}, {"vmovups", case_vmovups, true},
+    {"vmovaps", case_vmovaps, true}, {"vpages", case_vpages, true}, {"vparts", case_vparts, true}};
 
 /* --- comparison --------------------------------------------------------------------------- */
 

@@ -227,8 +227,9 @@ static void finish(struct insn *i)
 {
 	struct vcpu_state *s = i->s;
 
-	s->sti_shadow = s->movss_shadow = 0;
-	if (s->rflags & RFLAGS_TF) {
+	s->sti_shadow = 0;
+	s->movss_shadow = i->movss;
+	if ((s->rflags & RFLAGS_TF) && !i->movss) {
 		s->dr6 |= DR6_BS;
 		raise(i, VEC_DB, 0);
 	}

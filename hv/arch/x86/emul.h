@@ -98,6 +98,7 @@ struct emul {
 	uint8_t insn_len;
 	struct event event; /* EVENT_NONE or an exception */
 	uint64_t cr2;
+	bool segments_changed; /* a segment register of the state */
 	/* The instruction's opcode (its last byte), its map, and its ModRM byte; reg and rm with
 	 * REX applied. */
 	uint8_t map; /* enum emul_map */

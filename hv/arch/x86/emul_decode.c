@@ -21,7 +21,7 @@ void insn_init(struct insn *i, struct emul *e)
 	i->seg_override = REG_NONE;
 	i->rep = i->rex = 0;
 	i->lock = i->op66 = i->addr67 = false;
-	i->is_mem = i->rip_relative = i->vex_256 = false;
+	i->is_mem = i->rip_relative = i->vex_256 = i->movss = false;
 	i->map = MAP_ONE_BYTE;
 	i->modrm = i->reg = i->rm = i->vex_map = 0;
 	i->dst_kind = i->src_kind = OPD_NONE;
@@ -31,6 +31,7 @@ void insn_init(struct insn *i, struct emul *e)
 	i->fault_known = false;
 	e->insn_len = 0;
 	e->event.type = EVENT_NONE;
+	e->segments_changed = false;
 }
 
 /* --- fetching ------------------------------------------------------------------- */

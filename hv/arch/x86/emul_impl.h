@@ -7,6 +7,7 @@
  *   emul_table.c   one row per opcode
  *   emul_alu.c     arithmetic, logic, shifts, bits: values and flags only
  *   emul_exec.c    instructions that access memory or the stack in a way of their own
+ *   emul_segment.c loads of segment registers, far JMP
  *   emul_vector.c  SSE, AVX and MMX registers from and to memory
  *   emul_io.c      IN and OUT, port permission
  *   emul_string.c  MOVS, CMPS, STOS, LODS, SCAS, INS, OUTS
@@ -160,6 +161,7 @@ struct insn {
 	uint64_t result;
 	uint64_t rflags; /* becomes RFLAGS at commit */
 	uint64_t next;	 /* becomes RIP; a branch changes it */
+	bool movss;	 /* the next instruction is in the shadow of a load of SS */
 	uint8_t out_reg; /* a second result goes to this register, REG_NONE if none */
 	uint64_t out_value;
 };
@@ -290,6 +292,7 @@ exec_fn exec_shld, exec_shrd, exec_setcc, exec_cmovcc;
 exec_fn exec_bt, exec_bts, exec_btr, exec_btc, exec_bsf, exec_bsr, exec_popcnt;
 exec_fn exec_nop, exec_clflush, exec_mov_from_seg, exec_cmpxchg8b, exec_xlat, exec_store_system;
 exec_fn exec_push, exec_push_rm, exec_pop_reg, exec_pop_rm, exec_call_rm, exec_jmp_rm;
+exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far;
 exec_fn exec_in, exec_out, exec_string, exec_vector;
 
 #endif

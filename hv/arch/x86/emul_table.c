@@ -76,7 +76,7 @@ static const struct opcode group5[8] = { /* FF */
 	{.flags = RW | F_LOCK, .dst = OPD_RM, .exec = exec_inc},
 	{.flags = RW | F_LOCK, .dst = OPD_RM, .exec = exec_dec},
 	{.flags = F_NEAR, .exec = exec_call_rm}, LEN(F_MEM, 0), /* CALLF */
-	{.flags = F_NEAR, .src = OPD_RM, .exec = exec_jmp_rm}, LEN(F_MEM, 0), /* JMPF */
+	{.flags = F_NEAR, .src = OPD_RM, .exec = exec_jmp_rm}, {.flags = F_MEM, .exec = exec_jmp_far},
 	{.flags = F_D64, .exec = exec_push_rm},
 	UD,
 };
@@ -137,6 +137,7 @@ static const struct opcode group15[8] = { /* 0F AE */
 #define ROW_MOV_IMM8 OP(B | F_WRITE, IMM_8, OPD_OPREG, OPD_IMM, exec_mov)
 #define ROW_MOV_IMM  OP(F_WRITE, IMM_V, OPD_OPREG, OPD_IMM, exec_mov)
 #define ROW_X87	     LEN(M, 0)
+#define ROW_LDS(f)   OP(M | F_MEM | (f), 0, 0, 0, exec_load_pointer)
 
 const struct opcode opcodes_one_byte[256] = {
 	ARITH(0x00, F_WRITE | F_LOCK, exec_add),
@@ -183,7 +184,7 @@ const struct opcode opcodes_one_byte[256] = {
 	[0x8b] = OP(M | F_WRITE, 0, OPD_REG, OPD_RM, exec_mov),
 	[0x8c] = OP(M, 0, 0, 0, exec_mov_from_seg),
 	[0x8d] = OP(M | F_WRITE | F_MEM, 0, OPD_REG, 0, exec_lea),
-	[0x8e] = LEN(M, 0), /* MOV Sreg */
+	[0x8e] = OP(M, 0, 0, 0, exec_mov_to_seg),
 	[0x8f] = GROUP(M | F_D64, 0, 0, 0, group1a),
 	/* 90..9F: XCHG rAX, NOP, PAUSE, CBW, CWD, WAIT, PUSHF, POPF, SAHF, LAHF: one byte */
 	[0x9a] = LEN(F_NO64, IMM_FAR), /* CALLF */
@@ -202,7 +203,7 @@ const struct opcode opcodes_one_byte[256] = {
 	[0xc0] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group2),
 	[0xc1] = GROUP(M, IMM_8, OPD_RM, OPD_IMM, group2),
 	[0xc2] = LEN(0, IMM_16), /* RET; C3 */
-	[0xc4] = LEN(M | F_NO64 | F_MEM, 0), [0xc5] = LEN(M | F_NO64 | F_MEM, 0), /* LES, LDS */
+	[0xc4] = ROW_LDS(F_NO64), [0xc5] = ROW_LDS(F_NO64), /* LES, LDS */
 	[0xc6] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group11),
 	[0xc7] = GROUP(M, IMM_Z, OPD_RM, OPD_IMM, group11),
 	[0xc8] = LEN(0, IMM_ENTER), /* ENTER; C9: LEAVE */
@@ -288,9 +289,9 @@ const struct opcode opcodes_0f[256] = {
 	[0xaf] = OP(M | RW, 0, OPD_REG, OPD_RM, exec_imul),
 	[0xb0] = OP(M | B | RW | F_LOCK, 0, OPD_RM, OPD_REG, exec_cmpxchg),
 	[0xb1] = OP(M | RW | F_LOCK, 0, OPD_RM, OPD_REG, exec_cmpxchg),
-	[0xb2] = LEN(M | F_MEM, 0), /* LSS */
+	[0xb2] = ROW_LDS(0), /* LSS */
 	[0xb3] = OP(M | RW | F_LOCK | F_BITOFF, 0, OPD_RM, OPD_REG, exec_btr),
-	[0xb4] = LEN(M | F_MEM, 0), [0xb5] = LEN(M | F_MEM, 0), /* LFS, LGS */
+	[0xb4] = ROW_LDS(0), [0xb5] = ROW_LDS(0), /* LFS, LGS */
 	[0xb6] = OP(M | F_WRITE | F_SRC8, 0, OPD_REG, OPD_RM, exec_mov), /* MOVZX */
 	[0xb7] = OP(M | F_WRITE | F_SRC16, 0, OPD_REG, OPD_RM, exec_mov),
 	[0xb8] = OP(M | F_WRITE, 0, OPD_REG, OPD_RM, exec_popcnt),
