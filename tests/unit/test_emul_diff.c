@@ -490,6 +490,11 @@ static bool short_branch(const struct trial *t)
 	return branches(t) && has_prefix(t, 0x66) && (rig.s.seg[SEG_CS].attr & SEG_ATTR_L);
 }
 
+static bool branch_to_itself(const struct trial *t)
+{
+	return branches(t) && rig.s.rip == t->before->rip;
+}
+
 static bool shift_rip_relative(const struct trial *t)
 {
 	return (is_0f(0xa4, 0xff) || is_0f(0xac, 0xff)) && (rig.e.modrm & 0xc7) == 5 &&
@@ -527,6 +532,7 @@ static struct difference {
     {two_mandatory, "Unicorn has its own order of 66, F3 and F2 (volume 2, 2.1.1: one at most)", 0},
     {vector_in_16_bits, "Unicorn leaves CR4.OSFXSR off in 16-bit mode, and cannot be told", 0},
     {short_branch, "JMP, CALL with 66 in 64-bit mode: as on AMD's CPUs, ours as on Intel's", 0},
+    {branch_to_itself, "Unicorn ends before it begins if the end is where it begins", 0},
     {shift_rip_relative, "Unicorn forgets the immediate of SHLD, SHRD in RIP-relative addresses",
 	0},
     {scan_zero, "BSF and BSR of 0: the destination is undefined (volume 2)", 0},
