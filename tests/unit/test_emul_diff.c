@@ -263,6 +263,8 @@ static uint32_t random_insn(const struct machine *m, uint8_t *p)
 		p[k] = (uint8_t)rnd(256);
 	if (is_vector(op) && p[tail] >= 0xc0) /* registers are nothing for us */
 		p[tail] ^= (uint8_t)((1 + rnd(3)) << 6);
+	if (op == 0xff && (p[tail] & 0x38) == 0x28) /* a far JMP: PUSH in its place */
+		p[tail] ^= 0x18;
 	if ((op & ~3u) == 0xa0) { /* MOV moffs */
 		for (unsigned k = tail + 2; k < 16; k++)
 			p[k] = 0;
