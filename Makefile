@@ -48,8 +48,8 @@ COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.
 	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_image.c \
 	boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
-	ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c vmx/vmx.c vmx/vmx_caps.c \
-	vmx/vmx_dump.c vmx/vmx_vmcs.c) \
+	emul_alu.c emul_segment.c emul_vector.c ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c \
+	vmx/vmx.c vmx/vmx_caps.c vmx/vmx_dump.c vmx/vmx_vmcs.c) \
 	$(addprefix hv/lib/,fmt.c state.c) \
 	$(filter-out %/ram_stream.c %/compress.c,$(wildcard hv/snapshot/*.c))
 $(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
@@ -79,6 +79,9 @@ FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
 U := $(B)/unit
 UNIT_CFLAGS := $(COMMON) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DAMBER_HOST=1
+# Without sanitizers, for runs of minutes ('make soak').
+FAST := $(B)/fast
+FAST_CFLAGS := $(COMMON) -DAMBER_HOST=1
 UNIT_BIN := $(UNIT_C:tests/unit/%.c=$(U)/%)
 
 F := $(B)/fuzz
@@ -147,7 +150,7 @@ MODEL_TESTS ?= boot state save_restore
 # On Bochs' AMD CPU: QEMU's, beside it, has the whole list, and so has Bochs' Intel CPU.
 SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile torture golden portable_model save_restore \
 	random_moments live_io live_save live_cancel rewind clones generation disk_deep working_set \
-	hpet_timers boot_methods journey state state_live state_journey
+	hpet_timers boot_methods journey state state_live state_journey emul
 GUEST_FILES := $(GUEST_BZ) $(GUEST_BOOT) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
 TEST_ARGS ?=
 # Builds what it can, runs what there is; fails if either fails. Several may run at a time,
@@ -189,6 +192,8 @@ lint: ## check formatting and the floor plan; look for mistakes with clang-tidy 
 soak: ## the long figures: random moments, repetitions, walks, hours of fuzzing (SOAK_ARGS)
 	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES) $(FUZZ_BIN) \
 		$(U)/test_engine_walk
+	@$(MAKE) --no-print-directory -j$(JOBS) U=$(FAST) UNIT_CFLAGS='$(FAST_CFLAGS)' \
+		$(FAST)/test_emul_diff $(FAST)/test_emul_cpu
 	@tests/soak $(SOAK_ARGS)
 bench: ## count instructions per exit and per snapshot; writes build/bench.json
 	@$(MAKE) --no-print-directory -j$(JOBS) $(EFI_OUT) $(B)/amber-snap $(GUEST_FILES)

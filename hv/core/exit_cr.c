@@ -13,7 +13,8 @@
 /* What the instruction does, where hardware does not say: found in its bytes. */
 struct cr_insn {
 	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_OTHER } kind;
-	unsigned gpr; /* CR_MOV, and LMSW with a register */
+	unsigned gpr;	/* CR_MOV */
+	uint16_t value; /* CR_LMSW */
 	unsigned len;
 };
 
@@ -41,6 +42,17 @@ static inline bool decode_plain(struct vcpu *v, struct cr_insn *out)
 	return true;
 }
 
+/* The operand of LMSW, whose ModRM byte is given. */
+static bool lmsw_operand(struct vcpu *v, uint8_t modrm, struct cr_insn *in)
+{
+	uint64_t value = v->state.gpr[in->gpr];
+
+	if (modrm < 0xc0 && !vcpu_read_operand(v, sizeof(in->value), &value))
+		return false;
+	in->value = (uint16_t)value;
+	return true;
+}
+
 static COLD bool decode_any(struct vcpu *v, struct cr_insn *out)
 {
 	struct emul e;
@@ -52,16 +64,18 @@ static COLD bool decode_any(struct vcpu *v, struct cr_insn *out)
 	out->kind = CR_OTHER;
 	if (e.map != MAP_0F)
 		return true;
+	if (e.opcode == OP_GROUP7 && (e.modrm >> 3 & 7) == LMSW) {
+		out->kind = CR_LMSW;
+		return lmsw_operand(v, e.modrm, out);
+	}
 	if (e.opcode == OP_CLTS)
 		out->kind = CR_CLTS;
 	else if (e.opcode >= OP_MOV_CR_FIRST && e.opcode <= OP_MOV_CR_LAST)
 		out->kind = CR_MOV;
-	else if (e.opcode == OP_GROUP7 && (e.modrm >> 3 & 7) == LMSW && e.modrm >= 0xc0)
-		out->kind = CR_LMSW;
 	return true;
 }
 
-/* False: the instruction could not be fetched, and the fault is queued. */
+/* False: the instruction or its operand could not be read, and the fault is queued. */
 static inline bool decode(struct vcpu *v, const struct vm_exit *x, struct cr_insn *out)
 {
 	if (x->cr.has_gpr && x->insn_len) {
@@ -188,9 +202,9 @@ static bool set_cr(struct vcpu *v, unsigned reg, uint64_t value)
 /* LMSW sets PE, MP, EM and TS, and cannot clear PE (SDM volume 2A). */
 static bool lmsw(struct vcpu *v, const struct cr_insn *in)
 {
-	uint64_t value = v->state.gpr[in->gpr], cr0 = v->state.cr0;
+	uint64_t cr0 = v->state.cr0;
 
-	return set_cr0(v, (cr0 & ~0xeULL) | (value & 0xf) | (cr0 & CR0_PE));
+	return set_cr0(v, (cr0 & ~0xeULL) | (in->value & 0xf) | (cr0 & CR0_PE));
 }
 
 void exit_cr_write(struct vcpu *v, const struct vm_exit *x)

@@ -94,6 +94,11 @@ static int mem_probe(void *ctx, gpa_t addr, unsigned len, bool write)
 	return gmem_prepare(v->vm, addr, len, write);
 }
 
+static void vectors(void *ctx)
+{
+	vcpu_take_vectors(ctx);
+}
+
 static int port_read(void *ctx, uint16_t port, unsigned len, uint32_t *value)
 {
 	struct vcpu *v = ctx;
@@ -117,6 +122,7 @@ static const struct emul_ops guest_ops = {
     .write = mem_write,
     .cmpxchg = mem_cmpxchg,
     .probe = mem_probe,
+    .vectors = vectors,
     .io_read = port_read,
     .io_write = port_write,
 };
@@ -162,6 +168,18 @@ unsigned vcpu_decode_insn(struct vcpu *v, struct emul *e)
 	if (!len)
 		queue_event(v, e);
 	return len;
+}
+
+bool vcpu_read_operand(struct vcpu *v, unsigned len, uint64_t *value)
+{
+	struct emul e;
+	enum emul_result r;
+
+	emul_begin(v, &e);
+	r = emul_read_operand(&e, len, value);
+	if (r != EMUL_OK)
+		queue_event(v, &e);
+	return r == EMUL_OK;
 }
 
 unsigned vcpu_insn_length(struct vcpu *v)
@@ -213,6 +231,10 @@ static void unhandled(struct vcpu *v, uint64_t at)
 /* After emulate() has run. */
 static void finish(struct vcpu *v, const struct emul *e, enum emul_result result, uint64_t at)
 {
+	if (UNLIKELY(!v->xstate_loaded))
+		vcpu_return_vectors(v);
+	if (e->segments_changed)
+		vcpu_changed(v, VG_SEGS);
 	switch (result) {
 	case EMUL_OK:
 	case EMUL_CONTINUE:

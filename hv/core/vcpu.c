@@ -96,6 +96,26 @@ static void save_xstate(struct vcpu *v)
 		*(uint64_t *)(void *)(v->state.xstate + XSAVE_HEADER) = XSTATE_X87 | XSTATE_SSE;
 }
 
+void vcpu_take_vectors(struct vcpu *v)
+{
+	uint64_t flags = irq_save();
+
+	if (v->xstate_loaded)
+		save_xstate(v);
+	v->xstate_loaded = false;
+	irq_restore(flags);
+}
+
+void vcpu_return_vectors(struct vcpu *v)
+{
+	uint64_t flags = irq_save();
+
+	if (!v->xstate_loaded)
+		load_xstate(v);
+	v->xstate_loaded = true;
+	irq_restore(flags);
+}
+
 /* The thread leaves its CPU. */
 static void switch_out(void *arg)
 {
@@ -374,9 +394,7 @@ static void park(struct vcpu *v)
 	flags = irq_save();
 	vcpu_need(v, VG_ALL);
 	want_irq_window(v, false);
-	if (v->xstate_loaded)
-		save_xstate(v);
-	v->xstate_loaded = false;
+	vcpu_take_vectors(v);
 	irq_restore(flags);
 
 	flags = spin_lock(&vm->park_lock);
@@ -388,8 +406,7 @@ static void park(struct vcpu *v)
 	spin_unlock(&vm->park_lock, flags);
 
 	flags = irq_save();
-	load_xstate(v);
-	v->xstate_loaded = true;
+	vcpu_return_vectors(v);
 	if (v->has_rdtscp)
 		wrmsr(MSR_TSC_AUX, v->state.tsc_aux);
 	irq_restore(flags);
@@ -477,9 +494,7 @@ static void end_running(struct vcpu *v)
 {
 	uint64_t flags = irq_save();
 
-	if (v->xstate_loaded)
-		save_xstate(v);
-	v->xstate_loaded = false;
+	vcpu_take_vectors(v);
 	virt->vcpu_put(v);
 	thread_set_switch_hooks(thread_current(), NULL, NULL, NULL);
 	__atomic_store_n(&v->running_on, -1, __ATOMIC_SEQ_CST);

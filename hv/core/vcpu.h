@@ -16,6 +16,13 @@ int vcpu_start_thread(struct vcpu *v);
 void vcpu_destroy(struct vcpu *v);
 /* Takes back VCPU_REQ_PAUSE: a parked vCPU goes on. Any context. */
 void vcpu_unpark(struct vcpu *v);
+/*
+ * The guest's vector registers and XCR0 leave the CPU for v->state, where they may be
+ * changed, and come back: before the guest runs again. Each does nothing if it is done
+ * already. By the vCPU's own thread.
+ */
+void vcpu_take_vectors(struct vcpu *v);
+void vcpu_return_vectors(struct vcpu *v);
 /* Power-on state. The vCPU is parked. */
 void vcpu_reset(struct vcpu *v);
 
@@ -135,6 +142,11 @@ struct emul;
 /* Decodes the instruction at CS:RIP; its length, or 0 with the fault queued. */
 unsigned vcpu_decode_insn(struct vcpu *v, struct emul *e);
 unsigned vcpu_insn_length(struct vcpu *v);
+/*
+ * Reads the memory operand, len (1, 2, 4, 8) bytes, of the instruction at CS:RIP. False: it
+ * cannot be read now; what the guest is to be told is queued.
+ */
+bool vcpu_read_operand(struct vcpu *v, unsigned len, uint64_t *value);
 /* Copies up to 15 bytes at CS:RIP; returns how many could be read. */
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
 /* exit_cr.c */

@@ -208,6 +208,7 @@ static enum emul_result execute(struct insn *i)
 	if (i->lock && !((i->flags & F_LOCK) && i->is_mem && i->dst_kind != OPD_REG))
 		return raise(i, VEC_UD, 0);
 	i->rflags = i->s->rflags;
+	i->next = i->ip + i->pos;
 	operand_sizes(i);
 	locate_memory(i);
 	if (i->dst_kind == OPD_NONE && i->src_kind == OPD_NONE)
@@ -226,8 +227,9 @@ static void finish(struct insn *i)
 {
 	struct vcpu_state *s = i->s;
 
-	s->sti_shadow = s->movss_shadow = 0;
-	if (s->rflags & RFLAGS_TF) {
+	s->sti_shadow = 0;
+	s->movss_shadow = i->movss;
+	if ((s->rflags & RFLAGS_TF) && !i->movss) {
 		s->dr6 |= DR6_BS;
 		raise(i, VEC_DB, 0);
 	}
@@ -240,9 +242,7 @@ static enum emul_result run(struct insn *i)
 	if (LIKELY(r == EMUL_OK))
 		r = execute(i);
 	if (LIKELY(r == EMUL_OK)) {
-		uint64_t next = i->ip + i->pos;
-
-		i->s->rip = i->mode == MODE_64 ? next : (uint32_t)next;
+		i->s->rip = i->mode == MODE_64 ? i->next : (uint32_t)i->next;
 		i->s->rflags = i->rflags & ~(uint64_t)RFLAGS_RF;
 		finish(i);
 	} else if (r == EMUL_CONTINUE) {
@@ -282,4 +282,21 @@ unsigned emul_insn_length(struct emul *e)
 	if (r == EMUL_UNHANDLED)
 		raise(&i, VEC_UD, 0);
 	return 0;
+}
+
+enum emul_result emul_read_operand(struct emul *e, unsigned len, uint64_t *value)
+{
+	struct insn i;
+	enum emul_result r;
+
+	insn_init(&i, e);
+	r = insn_decode(&i);
+	if (r != EMUL_OK)
+		return r;
+	if (!i.is_mem)
+		return EMUL_UNHANDLED;
+	i.ea = effective_address(&i);
+	r = operand_span(&i, len, ACCESS_READ);
+	*value = 0;
+	return r == EMUL_OK ? mem_read(&i, &i.span, value) : r;
 }

@@ -41,6 +41,12 @@ struct emul_ops {
 	 * above. Anything else: not RAM, to be accessed element by element.
 	 */
 	int (*probe)(void *ctx, gpa_t addr, unsigned len, bool write);
+	/*
+	 * Optional (NULL: they are there). Brings the guest's vector registers and XCR0
+	 * from the CPU to state->xstate and state->xcr0, where the instruction may change
+	 * the former; whoever called emulate() takes them back to the CPU.
+	 */
+	void (*vectors)(void *ctx);
 	int (*io_read)(void *ctx, uint16_t port, unsigned len, uint32_t *value);
 	int (*io_write)(void *ctx, uint16_t port, unsigned len, uint32_t value);
 };
@@ -92,6 +98,7 @@ struct emul {
 	uint8_t insn_len;
 	struct event event; /* EVENT_NONE or an exception */
 	uint64_t cr2;
+	bool segments_changed; /* a segment register of the state */
 	/* The instruction's opcode (its last byte), its map, and its ModRM byte; reg and rm with
 	 * REX applied. */
 	uint8_t map; /* enum emul_map */
@@ -137,6 +144,12 @@ void emul_mov_load(struct vcpu_state *s, const struct emul_mov *m, uint64_t valu
  * is the exception to inject, or EVENT_NONE when fetching has to be tried again.
  */
 unsigned emul_insn_length(struct emul *e);
+
+/*
+ * Reads the memory operand, len (1, 2, 4, 8) bytes, of the instruction at CS:RIP and
+ * executes nothing. EMUL_OK, EMUL_EXCEPTION, EMUL_RETRY; EMUL_UNHANDLED if there is none.
+ */
+enum emul_result emul_read_operand(struct emul *e, unsigned len, uint64_t *value);
 
 /*
  * IN, OUT, INS, OUTS as reported by an I/O exit whose fields the caller has

@@ -3,8 +3,6 @@
 #include <string.h>
 #include "hv/arch/x86/emul_impl.h"
 
-enum rex_bit { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
-
 void insn_init(struct insn *i, struct emul *e)
 {
 	struct vcpu_state *s = e->state;
@@ -23,9 +21,9 @@ void insn_init(struct insn *i, struct emul *e)
 	i->seg_override = REG_NONE;
 	i->rep = i->rex = 0;
 	i->lock = i->op66 = i->addr67 = false;
-	i->is_mem = i->rip_relative = false;
+	i->is_mem = i->rip_relative = i->vex_256 = i->movss = false;
 	i->map = MAP_ONE_BYTE;
-	i->modrm = i->reg = i->rm = 0;
+	i->modrm = i->reg = i->rm = i->vex_map = 0;
 	i->dst_kind = i->src_kind = OPD_NONE;
 	i->imm = 0;
 	i->exec = NULL;
@@ -33,6 +31,7 @@ void insn_init(struct insn *i, struct emul *e)
 	i->fault_known = false;
 	e->insn_len = 0;
 	e->event.type = EVENT_NONE;
+	e->segments_changed = false;
 }
 
 /* --- fetching ------------------------------------------------------------------- */
@@ -349,7 +348,7 @@ static enum emul_result decode_imm(struct insn *i)
 	return r;
 }
 
-/* --- VEX, EVEX, XOP: only their lengths ----------------------------------------- */
+/* --- VEX; EVEX and XOP: only their lengths -------------------------------------- */
 
 /* Which opcodes of a map have an immediate of one byte. */
 static bool vector_has_imm8(unsigned map, uint8_t opcode)
@@ -383,26 +382,46 @@ static enum emul_result decode_vector_body(struct insn *i, unsigned map)
 		return r;
 	if (map == 10)
 		return skip(i, 4);
-	return vector_has_imm8(map, i->opcode) ? skip(i, 1) : EMUL_OK;
+	i->imm_kind = vector_has_imm8(map, i->opcode) ? IMM_8 : IMM_NONE;
+	return decode_imm(i);
+}
+
+/*
+ * The second and third byte of a VEX prefix (volume 2, 2.3.5). Bits that would name
+ * registers which do not exist outside 64-bit mode mean nothing there.
+ */
+static void take_vex(struct insn *i, uint8_t p0, uint8_t p1)
+{
+	i->vex_map = p0 & 31;
+	i->vex_pp = p1 & 3;
+	i->vex_256 = p1 & 4;
+	i->vex_reg = ~p1 >> 3 & (i->mode == MODE_64 ? 15 : 7);
+	i->rex = p1 >> 4 & REX_W;
+	if (i->mode == MODE_64)
+		i->rex |= ~p0 >> 5 & (REX_R | REX_X | REX_B);
+	i->exec = exec_vector;
 }
 
 /* Three or four prefix bytes, of which the first is behind us; the map is in the second. */
 static enum emul_result decode_vector(struct insn *i, unsigned prefix_len)
 {
 	enum emul_result r = need(i, prefix_len - 1);
-	uint8_t p0;
-	unsigned map;
+	uint8_t p0, p1;
 
 	if (r != EMUL_OK)
 		return r;
 	if (i->rex || i->lock || i->rep || i->op66)
 		return EMUL_UNHANDLED;
 	p0 = i->bytes[i->pos];
-	map = p0 & (i->opcode == 0x62 ? 7 : 31);
-	if (i->opcode == 0xc5)
-		map = 1;
+	p1 = i->bytes[i->pos + prefix_len - 2];
 	i->pos += prefix_len - 1;
-	return decode_vector_body(i, map);
+	if (i->opcode == 0xc5) { /* one byte: only R is there for p0, and no W */
+		p0 = (p0 & 0x80) | 0x61;
+		p1 &= 0x7f;
+	}
+	if (i->opcode == 0xc4 || i->opcode == 0xc5)
+		take_vex(i, p0, p1);
+	return decode_vector_body(i, p0 & (i->opcode == 0x62 ? 7 : 31));
 }
 
 /*
@@ -434,9 +453,6 @@ static enum emul_result vector_prefix(struct insn *i, unsigned *len)
 
 /* --- opcodes -------------------------------------------------------------------- */
 
-static const struct opcode len_0f38 = {.flags = F_MODRM};
-static const struct opcode len_0f3a = {.flags = F_MODRM, .imm = IMM_8};
-
 /* Finds the row; i->opcode becomes the last byte of the opcode. */
 static enum emul_result decode_opcode(struct insn *i, const struct opcode **row)
 {
@@ -457,9 +473,7 @@ static enum emul_result decode_opcode(struct insn *i, const struct opcode **row)
 	r = next_byte(i, &i->opcode);
 	if (r != EMUL_OK)
 		return r;
-	*row = i->map == MAP_0F38 ? opcode_0f38(i->opcode) : &len_0f3a;
-	if (!*row)
-		*row = &len_0f38;
+	*row = i->map == MAP_0F38 ? opcode_0f38(i->opcode) : &opcode_0f3a;
 	return EMUL_OK;
 }
 
@@ -490,6 +504,8 @@ static void refine(struct insn *i)
 	if (LIKELY(!(i->flags & F_REFINE)))
 		return;
 	if ((i->flags & F_D64) && i->mode == MODE_64 && i->opsize == 4)
+		i->opsize = 8;
+	if ((i->flags & F_NEAR) && i->mode == MODE_64)
 		i->opsize = 8;
 	if ((i->flags & F_NO16) && i->opsize == 2)
 		i->opsize = 4;

@@ -55,6 +55,42 @@ enum emul_result exec_mov_from_seg(struct insn *i)
 	return r == EMUL_OK ? mem_write(i, &i->span, &i->s->seg[seg].sel) : r;
 }
 
+/*
+ * SLDT, STR and SMSW: two bytes to memory (volume 2). What reaches memory of a device
+ * in user mode with UMIP is refused here as the CPU refuses it elsewhere.
+ */
+enum emul_result exec_store_system(struct insn *i)
+{
+	const struct vcpu_state *s = i->s;
+	bool smsw = i->opcode == 1;
+	unsigned seg = i->modrm >> 3 & 1 ? SEG_TR : SEG_LDTR;
+	uint16_t value = smsw ? (uint16_t)s->cr0 : s->seg[seg].sel;
+	enum emul_result r;
+
+	if (!smsw && (!(s->cr0 & CR0_PE) || (s->rflags & RFLAGS_VM)))
+		return raise(i, VEC_UD, 0);
+	if ((s->cr4 & CR4_UMIP) && s->cpl)
+		return raise(i, VEC_GP, 0);
+	r = operand_span(i, sizeof(value), ACCESS_WRITE);
+	return r == EMUL_OK ? mem_write(i, &i->span, &value) : r;
+}
+
+/* AL from a table at seg:rBX. */
+enum emul_result exec_xlat(struct insn *i)
+{
+	enum emul_result r;
+	uint8_t value;
+
+	i->seg = i->seg_override != REG_NONE ? i->seg_override : SEG_DS;
+	i->ea = (i->s->gpr[GPR_RBX] + (i->s->gpr[GPR_RAX] & 0xff)) & size_mask(i->addrsize);
+	r = operand_span(i, 1, ACCESS_READ);
+	if (r == EMUL_OK)
+		r = mem_read(i, &i->span, &value);
+	if (r == EMUL_OK)
+		reg_write(i, GPR_RAX, 1, value);
+	return r;
+}
+
 enum emul_result exec_nop(struct insn *i)
 {
 	(void)i;
@@ -171,10 +207,25 @@ enum emul_result exec_push(struct insn *i)
 	return r;
 }
 
-/* PUSH m: both operands are translated before a device might be read. */
-static enum emul_result push_memory(struct insn *i)
+/* Takes a near branch to i->src, or refuses (volume 2, JMP). */
+static enum emul_result branch(struct insn *i)
+{
+	if (i->mode == MODE_64 ? !is_canonical(i->src) : i->src > i->s->seg[SEG_CS].limit)
+		return raise(i, VEC_GP, 0);
+	i->next = i->src;
+	return EMUL_OK;
+}
+
+enum emul_result exec_jmp_rm(struct insn *i)
+{
+	return branch(i);
+}
+
+/* PUSH m, and CALL m: both operands are translated before a device might be read. */
+static enum emul_result push_memory(struct insn *i, bool call)
 {
 	struct span stack;
+	uint64_t value = i->next;
 	bool ram;
 	enum emul_result r = mem_span(i, i->seg, i->ea, i->size, ACCESS_READ, &i->span);
 
@@ -182,10 +233,13 @@ static enum emul_result push_memory(struct insn *i)
 		r = mem_span(i, SEG_SS, stack_offset(i, -i->size), i->size, ACCESS_WRITE, &stack);
 	if (r == EMUL_OK)
 		r = mem_probe(i, &stack, true, &ram);
+	i->src = 0;
 	if (r == EMUL_OK)
 		r = mem_read(i, &i->span, &i->src);
+	if (r == EMUL_OK && call)
+		r = branch(i);
 	if (r == EMUL_OK)
-		r = mem_write(i, &stack, &i->src);
+		r = mem_write(i, &stack, call ? &value : &i->src);
 	if (r == EMUL_OK)
 		stack_move(i, -i->size);
 	return r;
@@ -194,9 +248,14 @@ static enum emul_result push_memory(struct insn *i)
 enum emul_result exec_push_rm(struct insn *i)
 {
 	if (i->is_mem)
-		return push_memory(i);
+		return push_memory(i, false);
 	i->src = reg_read(i, i->rm, i->size);
 	return exec_push(i);
+}
+
+enum emul_result exec_call_rm(struct insn *i)
+{
+	return i->is_mem ? push_memory(i, true) : EMUL_UNHANDLED;
 }
 
 /* POP of a register: the new stack pointer first, so that POP rSP ends with what was popped. */

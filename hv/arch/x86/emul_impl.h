@@ -7,6 +7,8 @@
  *   emul_table.c   one row per opcode
  *   emul_alu.c     arithmetic, logic, shifts, bits: values and flags only
  *   emul_exec.c    instructions that access memory or the stack in a way of their own
+ *   emul_segment.c loads of segment registers, far JMP
+ *   emul_vector.c  SSE, AVX and MMX registers from and to memory
  *   emul_io.c      IN and OUT, port permission
  *   emul_string.c  MOVS, CMPS, STOS, LODS, SCAS, INS, OUTS
  *   emul_mov.c     the short way for MOV
@@ -31,6 +33,8 @@ enum {
 
 /* Code size; also the greatest address size, in bytes. */
 enum insn_mode { MODE_16 = 2, MODE_32 = 4, MODE_64 = 8 };
+
+enum rex_bit { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
 
 /* What follows opcode, ModRM, SIB and displacement. */
 enum imm_kind {
@@ -80,10 +84,12 @@ enum opcode_flag {
 	F_EXTRQ = 1 << 17,   /* two more bytes follow with 66 or F2 (SSE4a) */
 	F_ONLY64 = 1 << 18,  /* something else outside 64-bit mode */
 	F_NO16 = 1 << 19,    /* operands of four or eight bytes only */
+	F_NEAR =
+	    1 << 20, /* a near branch: in 64-bit mode 66 makes no difference, as on Intel's CPUs */
 };
 #define F_RW (F_READ | F_WRITE)
 /* Flags that make more of prefixes and ModRM than sizes and operands. */
-#define F_REFINE (F_D64 | F_MEM | F_NOREP | F_NO66 | F_EXTRQ | F_ONLY64 | F_NO16)
+#define F_REFINE (F_D64 | F_MEM | F_NOREP | F_NO66 | F_EXTRQ | F_ONLY64 | F_NO16 | F_NEAR)
 
 struct insn;
 /*
@@ -104,8 +110,8 @@ struct opcode {
 
 extern const struct opcode opcodes_one_byte[256];
 extern const struct opcode opcodes_0f[256];
-/* The rows of the 0F38 map that are more than a length; NULL for all others. */
 const struct opcode *opcode_0f38(uint8_t opcode);
+extern const struct opcode opcode_0f3a; /* of the whole map */
 
 /* Guest memory after translation: one piece, or two when it crosses a page. */
 struct span {
@@ -128,6 +134,10 @@ struct insn {
 	uint8_t seg_override, rep, rex;
 	bool lock, op66, addr67;
 	uint8_t map, opcode, modrm;
+	uint8_t vex_map;	  /* 1: 0F, 2: 0F38, 3: 0F3A; 0: no VEX prefix */
+	uint8_t vex_reg;	  /* its third operand, */
+	uint8_t vex_pp;		  /* its stand-in for 66, F3 and F2: 1, 2 and 3 */
+	bool vex_256;		  /* and its vector length */
 	uint8_t opsize, addrsize; /* bytes */
 	uint8_t reg, rm;
 	bool is_mem;
@@ -150,6 +160,8 @@ struct insn {
 	uint64_t dst, src;
 	uint64_t result;
 	uint64_t rflags; /* becomes RFLAGS at commit */
+	uint64_t next;	 /* becomes RIP; a branch changes it */
+	bool movss;	 /* the next instruction is in the shadow of a load of SS */
 	uint8_t out_reg; /* a second result goes to this register, REG_NONE if none */
 	uint64_t out_value;
 };
@@ -242,7 +254,10 @@ static inline uint64_t load64(const uint8_t *p)
  */
 unsigned seg_linear(const struct insn *i, unsigned seg, uint64_t offset, uint64_t len,
     unsigned access, uint64_t *linear);
-/* True if an access of 'size' bytes (a power of two) at a linear address is an alignment fault. */
+/*
+ * True if an access of 'size' bytes (a power of two) at a linear address is an alignment
+ * fault. What is longer than eight bytes has rules of its own (volume 3, 6.15, interrupt 17).
+ */
 bool misaligned(const struct insn *i, uint64_t linear, unsigned size);
 /* Translates len (1..64) bytes at a linear address with every check of paging. */
 enum emul_result linear_span(
@@ -271,11 +286,13 @@ enum emul_result port_write(struct insn *i, uint16_t port, unsigned size, uint64
 
 exec_fn exec_mov, exec_movsx, exec_movbe, exec_lea, exec_xchg, exec_xadd, exec_cmpxchg;
 exec_fn exec_add, exec_or, exec_adc, exec_sbb, exec_and, exec_sub, exec_xor;
-exec_fn exec_inc, exec_dec, exec_not, exec_neg;
+exec_fn exec_inc, exec_dec, exec_not, exec_neg, exec_mul, exec_div, exec_imul, exec_imul_imm;
 exec_fn exec_rol, exec_ror, exec_rcl, exec_rcr, exec_shl, exec_shr, exec_sar;
-exec_fn exec_bt, exec_bts, exec_btr, exec_btc;
-exec_fn exec_nop, exec_clflush, exec_mov_from_seg, exec_cmpxchg8b;
-exec_fn exec_push, exec_push_rm, exec_pop_reg, exec_pop_rm;
-exec_fn exec_in, exec_out, exec_string;
+exec_fn exec_shld, exec_shrd, exec_setcc, exec_cmovcc;
+exec_fn exec_bt, exec_bts, exec_btr, exec_btc, exec_bsf, exec_bsr, exec_popcnt;
+exec_fn exec_nop, exec_clflush, exec_mov_from_seg, exec_cmpxchg8b, exec_xlat, exec_store_system;
+exec_fn exec_push, exec_push_rm, exec_pop_reg, exec_pop_rm, exec_call_rm, exec_jmp_rm;
+exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far;
+exec_fn exec_in, exec_out, exec_string, exec_vector;
 
 #endif

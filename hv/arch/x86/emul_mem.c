@@ -46,7 +46,8 @@ bool misaligned(const struct insn *i, uint64_t linear, unsigned size)
 {
 	const struct vcpu_state *s = i->s;
 
-	return (linear & (size - 1)) && s->cpl == 3 && (s->cr0 & CR0_AM) && (s->rflags & RFLAGS_AC);
+	return size <= 8 && !(size & (size - 1)) && (linear & (size - 1)) && s->cpl == 3 &&
+	       (s->cr0 & CR0_AM) && (s->rflags & RFLAGS_AC);
 }
 
 static inline enum emul_result walk_piece(

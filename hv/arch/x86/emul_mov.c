@@ -6,8 +6,6 @@
  */
 #include "hv/arch/x86/emul_impl.h"
 
-enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
-
 /* What an opcode does; 0: not one of ours. */
 enum form {
 	LOAD = 1 << 0,

@@ -3,9 +3,8 @@
  * The instruction set, one row per opcode (SDM volume 2, tables A-2 to A-6).
  * Every opcode has a row that gives its length; what the emulator executes has
  * operands and a handler besides. To teach it an instruction: fill in its row.
- *
- * SSE and AVX moves will have rows with handlers here and a lookup by mandatory
- * prefix; their registers live in vcpu_state.xstate.
+ * SSE, AVX and MMX moves, which differ by mandatory prefix, have rows of their own
+ * in emul_vector.c. docs/emulator.md lists what is executed.
  */
 #include "hv/arch/x86/emul_impl.h"
 
@@ -65,7 +64,8 @@ static const struct opcode group3[8] = { /* F6, F7 */
 	{.flags = F_READ, .imm = IMM_OP, .src = OPD_IMM, .exec = exec_and},
 	{.flags = RW | F_LOCK, .exec = exec_not},
 	{.flags = RW | F_LOCK, .exec = exec_neg},
-	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), /* MUL, IMUL, DIV, IDIV */
+	{.flags = F_READ, .exec = exec_mul}, {.flags = F_READ, .exec = exec_mul}, /* MUL, IMUL */
+	{.flags = F_READ, .exec = exec_div}, {.flags = F_READ, .exec = exec_div}, /* DIV, IDIV */
 };
 static const struct opcode group4[8] = { /* FE */
 	{.flags = RW | F_LOCK, .exec = exec_inc},
@@ -75,9 +75,20 @@ static const struct opcode group4[8] = { /* FE */
 static const struct opcode group5[8] = { /* FF */
 	{.flags = RW | F_LOCK, .dst = OPD_RM, .exec = exec_inc},
 	{.flags = RW | F_LOCK, .dst = OPD_RM, .exec = exec_dec},
-	LEN(0, 0), LEN(F_MEM, 0), LEN(0, 0), LEN(F_MEM, 0), /* CALL, CALLF, JMP, JMPF */
+	{.flags = F_NEAR, .exec = exec_call_rm}, LEN(F_MEM, 0), /* CALLF */
+	{.flags = F_NEAR, .src = OPD_RM, .exec = exec_jmp_rm}, {.flags = F_MEM, .exec = exec_jmp_far},
 	{.flags = F_D64, .exec = exec_push_rm},
 	UD,
+};
+static const struct opcode group6[8] = { /* 0F 00 */
+	{.flags = F_MEM, .exec = exec_store_system}, /* SLDT */
+	{.flags = F_MEM, .exec = exec_store_system}, /* STR */
+	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
+};
+static const struct opcode group7[8] = { /* 0F 01 */
+	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
+	{.flags = F_MEM, .exec = exec_store_system}, /* SMSW */
+	LEN(0, 0), LEN(0, 0), LEN(0, 0),
 };
 static const struct opcode group8[8] = { /* 0F BA */
 	UD, UD, UD, UD,
@@ -126,6 +137,7 @@ static const struct opcode group15[8] = { /* 0F AE */
 #define ROW_MOV_IMM8 OP(B | F_WRITE, IMM_8, OPD_OPREG, OPD_IMM, exec_mov)
 #define ROW_MOV_IMM  OP(F_WRITE, IMM_V, OPD_OPREG, OPD_IMM, exec_mov)
 #define ROW_X87	     LEN(M, 0)
+#define ROW_LDS(f)   OP(M | F_MEM | (f), 0, 0, 0, exec_load_pointer)
 
 const struct opcode opcodes_one_byte[256] = {
 	ARITH(0x00, F_WRITE | F_LOCK, exec_add),
@@ -152,9 +164,9 @@ const struct opcode opcodes_one_byte[256] = {
 	[0x63] = OP(M | F_WRITE | F_SRC32 | F_ONLY64, 0, OPD_REG, OPD_RM, exec_movsx),
 	/* 64..67 are prefixes */
 	[0x68] = OP(F_D64, IMM_Z, 0, OPD_IMM, exec_push),
-	[0x69] = LEN(M, IMM_Z), /* IMUL */
+	[0x69] = OP(M | F_WRITE, IMM_Z, OPD_REG, OPD_RM, exec_imul_imm),
 	[0x6a] = OP(F_D64, IMM_8, 0, OPD_IMM, exec_push),
-	[0x6b] = LEN(M, IMM_8), /* IMUL */
+	[0x6b] = OP(M | F_WRITE, IMM_8, OPD_REG, OPD_RM, exec_imul_imm),
 	[0x6c] = OP(B, 0, 0, 0, exec_string), [0x6d] = OP(0, 0, 0, 0, exec_string), /* INS */
 	[0x6e] = OP(B, 0, 0, 0, exec_string), [0x6f] = OP(0, 0, 0, 0, exec_string), /* OUTS */
 	SIXTEEN(0x70, ROW_JCC8),
@@ -172,7 +184,7 @@ const struct opcode opcodes_one_byte[256] = {
 	[0x8b] = OP(M | F_WRITE, 0, OPD_REG, OPD_RM, exec_mov),
 	[0x8c] = OP(M, 0, 0, 0, exec_mov_from_seg),
 	[0x8d] = OP(M | F_WRITE | F_MEM, 0, OPD_REG, 0, exec_lea),
-	[0x8e] = LEN(M, 0), /* MOV Sreg */
+	[0x8e] = OP(M, 0, 0, 0, exec_mov_to_seg),
 	[0x8f] = GROUP(M | F_D64, 0, 0, 0, group1a),
 	/* 90..9F: XCHG rAX, NOP, PAUSE, CBW, CWD, WAIT, PUSHF, POPF, SAHF, LAHF: one byte */
 	[0x9a] = LEN(F_NO64, IMM_FAR), /* CALLF */
@@ -191,7 +203,7 @@ const struct opcode opcodes_one_byte[256] = {
 	[0xc0] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group2),
 	[0xc1] = GROUP(M, IMM_8, OPD_RM, OPD_IMM, group2),
 	[0xc2] = LEN(0, IMM_16), /* RET; C3 */
-	[0xc4] = LEN(M | F_NO64 | F_MEM, 0), [0xc5] = LEN(M | F_NO64 | F_MEM, 0), /* LES, LDS */
+	[0xc4] = ROW_LDS(F_NO64), [0xc5] = ROW_LDS(F_NO64), /* LES, LDS */
 	[0xc6] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group11),
 	[0xc7] = GROUP(M, IMM_Z, OPD_RM, OPD_IMM, group11),
 	[0xc8] = LEN(0, IMM_ENTER), /* ENTER; C9: LEAVE */
@@ -203,7 +215,8 @@ const struct opcode opcodes_one_byte[256] = {
 	[0xd2] = GROUP(M | B, 0, OPD_RM, OPD_CL, group2),
 	[0xd3] = GROUP(M, 0, OPD_RM, OPD_CL, group2),
 	[0xd4] = LEN(F_NO64, IMM_8), [0xd5] = LEN(F_NO64, IMM_8), /* AAM, AAD */
-	[0xd6] = LEN(F_NO64, 0), /* SALC; D7: XLAT */
+	[0xd6] = LEN(F_NO64, 0), /* SALC */
+	[0xd7] = OP(B, 0, 0, 0, exec_xlat),
 	EIGHT(0xd8, ROW_X87),
 	[0xe0] = LEN(0, IMM_8), [0xe1] = LEN(0, IMM_8), /* LOOPNE, LOOPE */
 	[0xe2] = LEN(0, IMM_8), [0xe3] = LEN(0, IMM_8), /* LOOP, JCXZ */
@@ -229,54 +242,65 @@ const struct opcode opcodes_one_byte[256] = {
 #define ROW_NOP	   OP(M, 0, 0, 0, exec_nop)
 #define ROW_MOV_CR LEN(M | F_REGONLY, 0)
 #define ROW_JCC	   LEN(0, IMM_REL)
+#define ROW_CMOV   OP(M | RW, 0, OPD_REG, OPD_RM, exec_cmovcc)
+#define ROW_SET	   OP(M | B | F_WRITE, 0, OPD_RM, 0, exec_setcc)
+#define ROW_VEC	   OP(M, 0, 0, 0, exec_vector)
 
 const struct opcode opcodes_0f[256] = {
 	/* 00: SLDT.. 01: SGDT, SIDT, LMSW, INVLPG, VMCALL, XSETBV, RDTSCP.. 02: LAR 03: LSL */
-	[0x00] = ROW_M, [0x01] = ROW_M, [0x02] = ROW_M, [0x03] = ROW_M,
+	[0x00] = GROUP(M, 0, 0, 0, group6), [0x01] = GROUP(M, 0, 0, 0, group7),
+	[0x02] = ROW_M, [0x03] = ROW_M,
 	[0x04] = UD, /* 05: SYSCALL 06: CLTS 07: SYSRET 08: INVD 09: WBINVD */
 	[0x0a] = UD, /* 0B: UD2 */
 	[0x0c] = UD,
 	[0x0d] = ROW_NOP, /* PREFETCHW; 0E: FEMMS */
 	[0x0f] = ROW_M_IMM8, /* 3DNow! */
-	EIGHT(0x10, ROW_M),
+	EIGHT(0x10, ROW_VEC),
 	[0x18] = ROW_NOP, [0x19] = ROW_NOP, /* PREFETCHh and reserved NOPs */
 	[0x1a] = ROW_M, [0x1b] = ROW_M, /* MPX */
 	[0x1c] = ROW_NOP, [0x1d] = ROW_NOP, [0x1e] = ROW_NOP, [0x1f] = ROW_NOP,
 	[0x20] = ROW_MOV_CR, [0x21] = ROW_MOV_CR, [0x22] = ROW_MOV_CR, [0x23] = ROW_MOV_CR,
 	[0x24] = UD, [0x25] = UD, [0x26] = UD, [0x27] = UD,
-	EIGHT(0x28, ROW_M),
+	[0x28] = ROW_VEC, [0x29] = ROW_VEC, [0x2a] = ROW_M, [0x2b] = ROW_VEC,
+	[0x2c] = ROW_M, [0x2d] = ROW_M, [0x2e] = ROW_M, [0x2f] = ROW_M,
 	/* 30: WRMSR 31: RDTSC 32: RDMSR 33: RDPMC 34: SYSENTER 35: SYSEXIT */
 	[0x36] = UD, /* 37: GETSEC 38: escape */
 	[0x39] = UD, /* 3A: escape */
 	[0x3b] = UD, [0x3c] = UD, [0x3d] = UD, [0x3e] = UD, [0x3f] = UD,
-	SIXTEEN(0x40, ROW_M), SIXTEEN(0x50, ROW_M), SIXTEEN(0x60, ROW_M),
+	SIXTEEN(0x40, ROW_CMOV), SIXTEEN(0x50, ROW_M), EIGHT(0x60, ROW_M),
+	[0x68] = ROW_M, [0x69] = ROW_M, [0x6a] = ROW_M, [0x6b] = ROW_M,
+	[0x6c] = ROW_M, [0x6d] = ROW_M, [0x6e] = ROW_VEC, [0x6f] = ROW_VEC,
 	[0x70] = ROW_M_IMM8, [0x71] = ROW_M_IMM8, [0x72] = ROW_M_IMM8, [0x73] = ROW_M_IMM8,
 	[0x74] = ROW_M, [0x75] = ROW_M, [0x76] = ROW_M, /* 77: EMMS */
 	[0x78] = LEN(M | F_EXTRQ, 0), [0x79] = ROW_M, /* VMREAD, VMWRITE */
 	[0x7a] = UD, [0x7b] = UD,
-	[0x7c] = ROW_M, [0x7d] = ROW_M, [0x7e] = ROW_M, [0x7f] = ROW_M,
-	SIXTEEN(0x80, ROW_JCC), SIXTEEN(0x90, ROW_M),
+	[0x7c] = ROW_M, [0x7d] = ROW_M, [0x7e] = ROW_VEC, [0x7f] = ROW_VEC,
+	SIXTEEN(0x80, ROW_JCC), SIXTEEN(0x90, ROW_SET),
 	/* A0: PUSH FS A1: POP FS A2: CPUID */
 	[0xa3] = OP(M | F_READ | F_BITOFF, 0, OPD_RM, OPD_REG, exec_bt),
-	[0xa4] = ROW_M_IMM8, [0xa5] = ROW_M, /* SHLD */
+	[0xa4] = OP(M | RW, IMM_8, OPD_RM, OPD_REG, exec_shld),
+	[0xa5] = OP(M | RW, 0, OPD_RM, OPD_REG, exec_shld),
 	[0xa6] = ROW_M, [0xa7] = ROW_M,
 	/* A8: PUSH GS A9: POP GS AA: RSM */
 	[0xab] = OP(M | RW | F_LOCK | F_BITOFF, 0, OPD_RM, OPD_REG, exec_bts),
-	[0xac] = ROW_M_IMM8, [0xad] = ROW_M, /* SHRD */
+	[0xac] = OP(M | RW, IMM_8, OPD_RM, OPD_REG, exec_shrd),
+	[0xad] = OP(M | RW, 0, OPD_RM, OPD_REG, exec_shrd),
 	[0xae] = GROUP(M, 0, 0, 0, group15),
-	[0xaf] = ROW_M, /* IMUL */
+	[0xaf] = OP(M | RW, 0, OPD_REG, OPD_RM, exec_imul),
 	[0xb0] = OP(M | B | RW | F_LOCK, 0, OPD_RM, OPD_REG, exec_cmpxchg),
 	[0xb1] = OP(M | RW | F_LOCK, 0, OPD_RM, OPD_REG, exec_cmpxchg),
-	[0xb2] = LEN(M | F_MEM, 0), /* LSS */
+	[0xb2] = ROW_LDS(0), /* LSS */
 	[0xb3] = OP(M | RW | F_LOCK | F_BITOFF, 0, OPD_RM, OPD_REG, exec_btr),
-	[0xb4] = LEN(M | F_MEM, 0), [0xb5] = LEN(M | F_MEM, 0), /* LFS, LGS */
+	[0xb4] = ROW_LDS(0), [0xb5] = ROW_LDS(0), /* LFS, LGS */
 	[0xb6] = OP(M | F_WRITE | F_SRC8, 0, OPD_REG, OPD_RM, exec_mov), /* MOVZX */
 	[0xb7] = OP(M | F_WRITE | F_SRC16, 0, OPD_REG, OPD_RM, exec_mov),
-	[0xb8] = ROW_M, /* POPCNT */
+	[0xb8] = OP(M | F_WRITE, 0, OPD_REG, OPD_RM, exec_popcnt),
 	[0xb9] = ROW_M, /* UD1 */
 	[0xba] = GROUP(M, IMM_8, OPD_RM, OPD_IMM, group8),
 	[0xbb] = OP(M | RW | F_LOCK | F_BITOFF, 0, OPD_RM, OPD_REG, exec_btc),
-	[0xbc] = ROW_M, [0xbd] = ROW_M, /* BSF, BSR */
+	/* BSF and BSR; with F3 TZCNT and LZCNT */
+	[0xbc] = OP(M | RW, 0, OPD_REG, OPD_RM, exec_bsf),
+	[0xbd] = OP(M | RW, 0, OPD_REG, OPD_RM, exec_bsr),
 	[0xbe] = OP(M | F_WRITE | F_SRC8, 0, OPD_REG, OPD_RM, exec_movsx),
 	[0xbf] = OP(M | F_WRITE | F_SRC16, 0, OPD_REG, OPD_RM, exec_movsx),
 	[0xc0] = OP(M | B | RW | F_LOCK, 0, OPD_RM, OPD_REG, exec_xadd),
@@ -284,10 +308,19 @@ const struct opcode opcodes_0f[256] = {
 	[0xc2] = ROW_M_IMM8,
 	/* MOVNTI */
 	[0xc3] = OP(M | F_WRITE | F_MEM | F_NOREP | F_NO66 | F_NO16, 0, OPD_RM, OPD_REG, exec_mov),
-	[0xc4] = ROW_M_IMM8, [0xc5] = ROW_M_IMM8, [0xc6] = ROW_M_IMM8,
+	[0xc4] = OP(M, IMM_8, 0, 0, exec_vector), /* PINSRW */
+	[0xc5] = ROW_M_IMM8, [0xc6] = ROW_M_IMM8,
 	[0xc7] = GROUP(M, 0, 0, 0, group9),
 	/* C8..CF: BSWAP */
-	SIXTEEN(0xd0, ROW_M), SIXTEEN(0xe0, ROW_M), SIXTEEN(0xf0, ROW_M),
+	[0xd0] = ROW_M, [0xd1] = ROW_M, [0xd2] = ROW_M, [0xd3] = ROW_M,
+	[0xd4] = ROW_M, [0xd5] = ROW_M, [0xd6] = ROW_VEC, [0xd7] = ROW_M,
+	EIGHT(0xd8, ROW_M),
+	[0xe0] = ROW_M, [0xe1] = ROW_M, [0xe2] = ROW_M, [0xe3] = ROW_M,
+	[0xe4] = ROW_M, [0xe5] = ROW_M, [0xe6] = ROW_M, [0xe7] = ROW_VEC,
+	EIGHT(0xe8, ROW_M),
+	[0xf0] = ROW_VEC, [0xf1] = ROW_M, [0xf2] = ROW_M, [0xf3] = ROW_M,
+	[0xf4] = ROW_M, [0xf5] = ROW_M, [0xf6] = ROW_M, [0xf7] = ROW_M,
+	EIGHT(0xf8, ROW_M),
 };
 
 /* --- three bytes, 0F 38 (table A-4): all have a ModRM byte and no immediate ----- */
@@ -296,6 +329,11 @@ static const struct opcode movbe_load =
 	OP(M | F_WRITE | F_MEM | F_NOREP, 0, OPD_REG, OPD_RM, exec_movbe);
 static const struct opcode movbe_store =
 	OP(M | F_WRITE | F_MEM | F_NOREP, 0, OPD_RM, OPD_REG, exec_movbe);
+static const struct opcode other_0f38 = ROW_VEC;
+
+/* --- three bytes, 0F 3A (table A-5): all have ModRM and an immediate of one byte -- */
+
+const struct opcode opcode_0f3a = OP(M, IMM_8, 0, 0, exec_vector);
 
 /* clang-format on */
 
@@ -307,6 +345,6 @@ const struct opcode *opcode_0f38(uint8_t opcode)
 	case 0xf1:
 		return &movbe_store;
 	default:
-		return NULL;
+		return &other_0f38;
 	}
 }
