@@ -55,6 +55,7 @@ static COLD struct cpuid_regs dynamic_cpuid(struct vcpu *v, uint32_t leaf, uint3
 
 	vcpu_need(v, VG_CRS);
 	dyn.cr4 = v->state.cr4;
+	dyn.apic_disabled = !(v->state.apic.base_msr & APIC_BASE_EN);
 	dyn.xcr0 = v->has_xsave ? vcpu_xcr0(v) : v->state.xcr0;
 	return cpu_model_cpuid(v->vm->cpu_model, leaf, subleaf, &dyn);
 }
