@@ -58,3 +58,8 @@ def holds(ctx, kernel, cpus=1, devices=""):
 def test_arch_apic(ctx):
     """Local APIC: registers, modes, priorities, timer, errors, destinations, INIT, IPI storms."""
     holds(ctx, "apic", cpus=4)
+
+
+def test_arch_ioapic(ctx):
+    """I/O APIC and 8259 pair: edge, level, EOI in all its forms, masks, priorities, routes."""
+    holds(ctx, "ioapic", cpus=3)
