@@ -4,7 +4,7 @@
 
 enum { TRAMPOLINE = 0x8000, PATIENCE = 20000000, SETTLE_ROUNDS = 3 };
 
-void arch_start(void);
+void arch_start(uint64_t info);
 void arch_ap_start(void);
 extern const uint8_t arch_trampoline[], arch_trampoline_end[];
 extern volatile uint32_t arch_ap_count;
@@ -12,7 +12,7 @@ extern const uint64_t guest_stubs[256];
 void *memcpy(void *d, const void *s, size_t n);
 
 volatile struct caught caught;
-volatile uint64_t resume_at;
+volatile uint64_t resume_at, resume_sp;
 struct tss arch_tss[CPUS_MAX];
 struct gate arch_idt[256];
 unsigned cpus = 1;
@@ -60,6 +60,22 @@ void skip(const char *name, const char *why)
 	print("skip %s: %s\n", name, why);
 }
 
+const char *arch_command_line = "";
+
+bool says(const char *word)
+{
+	const char *end = arch_command_line, *w = word;
+
+	while (*end)
+		end++;
+	while (*w)
+		w++;
+	while (w > word && end > arch_command_line)
+		if (*--w != *--end)
+			return false;
+	return w == word;
+}
+
 void finish(void)
 {
 	print("end: %u ok, %u failed\n", passed, failed);
@@ -87,9 +103,17 @@ static void catch (struct trap_frame *f)
 	caught.cs = f->cs;
 	caught.rflags = f->rflags;
 	caught.rsp = f->rsp;
+	caught.at = (uint64_t)f;
+	caught.resume = resume_at;
 	caught.cr2 = cr2;
 	caught.dr6 = dr6;
 	f->rip = resume_at;
+	f->rsp = resume_sp;
+	f->rflags = 2;
+	if (f->cs != SEL_CODE64) {
+		f->cs = SEL_CODE64;
+		f->ss = SEL_DATA;
+	}
 }
 
 uint64_t try_rdmsr(uint32_t msr, uint64_t *value)
@@ -325,8 +349,13 @@ void settle(void)
 	let_irqs_in();
 }
 
-void arch_start(void)
+/* Multiboot's information: flags, then from byte 16 on the command line, if bit 2 is set. */
+void arch_start(uint64_t info)
 {
+	const uint32_t *words = (const uint32_t *)info;
+
+	if (words[0] & 4)
+		arch_command_line = (const char *)(uint64_t)words[4];
 	for (unsigned v = 0; v < 256; v++) {
 		set_gate(v, guest_stubs[v], 0, 0x8e);
 		trap_handler[v] = v < 32 && v != NMI ? catch : count;

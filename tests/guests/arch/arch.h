@@ -43,6 +43,9 @@ enum {
 
 /* The kernel's own main, on the first CPU, interrupts off. */
 void arch_main(void);
+/* Behind the kernel's name; empty if there is none. */
+extern const char *arch_command_line;
+bool says(const char *word); /* it ends with the word */
 /* Prints "ok NAME", or "FAIL NAME: got G, want W". */
 void check_eq(const char *name, uint64_t got, uint64_t want);
 void check(const char *name, bool good);
@@ -57,18 +60,27 @@ void finish(void) __attribute__((noreturn));
 
 /* The last one that was caught; vector NOTHING if there was none. */
 extern volatile struct caught {
-	uint64_t vector, error, rip, cs, rflags, rsp, cr2, dr6;
+	uint64_t vector, error, rip, cs, rflags, rsp, cr2, dr6, at; /* at: the handler's stack */
+	uint64_t resume;					    /* where the instruction ends */
 } caught;
-extern volatile uint64_t resume_at; /* where a fault goes on; 0: it ends the test */
+extern volatile uint64_t resume_at, resume_sp; /* where a fault goes on; 0: it ends the test */
 
 /* An instruction that may fault: %[...] operands as for asm. Gives the vector or NOTHING. */
 #define TRY(insn, ...)                                                                             \
 	({                                                                                         \
 		caught.vector = NOTHING;                                                           \
-		__asm__ volatile(                                                                  \
-		    "movq $771f, resume_at\n\t" insn "\n771:\tmovq $0, resume_at" __VA_ARGS__);    \
+		__asm__ volatile("movq $771f, resume_at; mov %%rsp, resume_sp\n\t" insn            \
+				 "\n771:\tmovq $0, resume_at" __VA_ARGS__);                        \
 		caught.vector;                                                                     \
 	})
+/* The same at CPL 3 with these flags; it must fault. */
+#define TRY_USER(flags, insn, ...)                                                                 \
+	TRY("pushq $0x33; pushq $user_stack_top; pushq $" #flags                                   \
+	    "; pushq $0x3b; pushq $772f; iretq\n772:\t" insn "\n\tud2",                            \
+	    :                                                                                      \
+	    : __VA_ARGS__                                                                          \
+	    : "rax", "rbx", "rcx", "rdx", "memory")
+extern uint8_t user_stack_top[];
 /* A #GP is caught; *value is what was read. */
 uint64_t try_rdmsr(uint32_t msr, uint64_t *value);
 uint64_t try_wrmsr(uint32_t msr, uint64_t value);
@@ -185,6 +197,36 @@ static inline void sti(void)
 static inline void cli(void)
 {
 	__asm__ volatile("cli" : : : "memory");
+}
+static inline uint64_t read_cr0(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr0, %0" : "=r"(v));
+	return v;
+}
+static inline void write_cr0(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
+}
+static inline uint64_t read_cr4(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr4, %0" : "=r"(v));
+	return v;
+}
+static inline void write_cr4(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");
+}
+static inline void write_cr3(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
+}
+static inline void flush_tlb(void)
+{
+	write_cr3((uint64_t)arch_pml4);
 }
 static inline void pause(void)
 {

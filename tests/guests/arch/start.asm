@@ -79,6 +79,7 @@ bits 64
 	mov gs, eax
 	mov esp, esp
 	mov eax, edx
+	mov edi, ebx			; Multiboot's information, on the first CPU
 	xor ebp, ebp
 	call rax
 .halt:
@@ -152,6 +153,9 @@ arch_pdpt: resb 4096
 arch_pd: resb 4 * 4096
 
 section .stack nobits alloc write align=16
+	resb 4096
+global user_stack_top
+user_stack_top:
 arch_stacks:
 	resb STACK
 arch_stack_top:
