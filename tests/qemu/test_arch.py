@@ -122,3 +122,8 @@ def test_arch_triple_fault(ctx):
         m.ok("vm start events")
         m.until(lambda: m.vm("events")["disposition"] == "triple-fault", 20, "no triple fault")
         m.poweroff()
+
+
+def test_arch_timers(ctx):
+    """8254 in its modes, the RTC's interrupts, and the machine's clocks against one another."""
+    holds(ctx, "timers", devices='hpet0 { compatible = "amber,hpet"; };')
