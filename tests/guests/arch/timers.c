@@ -88,10 +88,10 @@ static void test_modes(void)
 	unsigned before, after;
 
 	set_gate2(true);
-	set2(0, 12000); /* 10 ms */
+	set2(0, 0xffff); /* 55 ms */
 	check_eq("mode 0: low while it counts", out2(), false);
 	check_eq("mode 0: status", status2() & 0x3f, 0x30);
-	wait_ms(15);
+	wait_ms(70);
 	check_eq("mode 0: high after it", out2(), true);
 	check_eq("mode 0: status after it", status2() & 0xbf, 0xb0);
 	set2(0, 0xf000);
@@ -108,12 +108,12 @@ static void test_modes(void)
 	outb(COUNTER2, 0x10);
 
 	set_gate2(false);
-	set2(1, 12000);
+	set2(1, 0xffff);
 	check_eq("mode 1: high before the trigger", out2(), true);
 	wait_ms(1);
 	set_gate2(true);
 	check_eq("mode 1: low after the trigger", out2(), false);
-	wait_ms(15);
+	wait_ms(70);
 	check_eq("mode 1: high after its time", out2(), true);
 	set_gate2(false);
 	check_eq("mode 1: gate's fall changes nothing", out2(), true);
@@ -203,39 +203,57 @@ static void about(const char *name, uint64_t got, uint64_t want, unsigned percen
 	check_in(name, got, want - want * percent / 100, want + want * percent / 100);
 }
 
+/* All at one time: within 500 us, which a busy host may need some attempts for. */
+struct sample {
+	uint64_t hpet, tsc;
+	uint32_t pm, apic;
+	unsigned count;
+};
+
+static struct sample take(void)
+{
+	struct sample s;
+
+	for (unsigned i = 0; i < 200; i++) {
+		s.hpet = hpet();
+		s.tsc = rdtsc();
+		s.pm = inl(PM_TIMER);
+		s.apic = apic_read(APIC_CURRENT);
+		s.count = count2();
+		if (hpet() - s.hpet < HPET_MS / 2)
+			break;
+	}
+	return s;
+}
+
 static void test_clocks(void)
 {
-	uint64_t h, t, t2;
-	uint32_t pm;
+	struct sample a, b, c;
+	uint64_t h, tsc_by_hpet;
+	unsigned tries = 0;
 
-	/* long enough that a moment lost between two readings is nothing */
 	set_gate2(true);
-	pm = inl(PM_TIMER);
-	h = hpet();
-	t = rdtsc();
-	wait_ms(100);
-	pm = (inl(PM_TIMER) - pm) & 0xffffff;
-	h = hpet() - h;
-	t = rdtsc() - t;
-	about("PM timer by the HPET", pm, h * 3579545 / 100000000, 5);
 	set2(2, 0);
-	h = hpet();
-	wait_ms(30);
-	about("8254 by the HPET", 0x10000 - count2(), (hpet() - h) * 1193182 / 100000000, 10);
 	apic_write(APIC_DIVIDE, 0xb);
 	apic_write(APIC_TIMER, MASKED);
 	apic_write(APIC_INITIAL, 0xffffffff);
-	h = hpet();
-	wait_ms(100);
-	about("local APIC timer by the HPET", 0xffffffff - apic_read(APIC_CURRENT),
-	    (hpet() - h) * 10, 5);
+	do { /* the 8254 comes round each 55 ms */
+		a = take();
+		wait_ms(30);
+		b = take();
+	} while (b.hpet - a.hpet > 50UL * HPET_MS && ++tries < 20);
+	about("8254 by the HPET", (a.count - b.count) & 0xffff,
+	    (b.hpet - a.hpet) * 1193182 / 100000000, 5);
+	wait_ms(200);
+	c = take();
+	h = c.hpet - a.hpet;
+	about("PM timer by the HPET", (c.pm - a.pm) & 0xffffff, h * 3579545 / 100000000, 1);
+	about("local APIC timer by the HPET", a.apic - c.apic, h * 10, 1);
 	apic_write(APIC_INITIAL, 0);
-	t2 = rdtsc();
-	h = hpet();
-	wait_ms(100);
-	t2 = (rdtsc() - t2) * 100 / (hpet() - h);
-	t = t * 100 / (uint64_t)(pm * 100000000ULL / 3579545);
-	about("TSC by the HPET and by the PM timer", t2, t, 5);
+	tsc_by_hpet = (c.tsc - a.tsc) * 1000 / h;
+	wait_ms(200);
+	b = take();
+	about("TSC by the HPET, again", (b.tsc - c.tsc) * 1000 / (b.hpet - c.hpet), tsc_by_hpet, 1);
 }
 
 static void test_pit_interrupts(void)
