@@ -17,11 +17,21 @@ static bool is_lapic(struct vcpu *v, uint64_t addr)
 	return addr >> PAGE_SHIFT == v->state.apic.base_msr >> PAGE_SHIFT;
 }
 
+static COLD void note_breakpoints(struct vcpu *v, gpa_t addr, unsigned len, bool write);
+
+/* MOVs to DR7 exit: what enables breakpoints is known. */
+static inline void look_for_breakpoints(struct vcpu *v, gpa_t addr, unsigned len, bool write)
+{
+	if (UNLIKELY(v->state.dr7 & 0xff))
+		note_breakpoints(v, addr, len, write);
+}
+
 /* One naturally sized piece of device memory, at most eight bytes. */
 static NO_STACK_PROTECTOR uint64_t device_read(struct vcpu *v, gpa_t addr, unsigned len)
 {
 	uint64_t value = UINT64_MAX;
 
+	look_for_breakpoints(v, addr, len, false);
 	if (!is_lapic(v, addr.a) ||
 	    vlapic_mmio_read(&v->lapic, addr.a & (PAGE_SIZE - 1), len, &value))
 		iobus_mmio_read(v->vm, addr, len, &value);
@@ -30,6 +40,7 @@ static NO_STACK_PROTECTOR uint64_t device_read(struct vcpu *v, gpa_t addr, unsig
 
 static void device_write(struct vcpu *v, gpa_t addr, unsigned len, uint64_t value)
 {
+	look_for_breakpoints(v, addr, len, true);
 	if (!is_lapic(v, addr.a) ||
 	    vlapic_mmio_write(&v->lapic, addr.a & (PAGE_SIZE - 1), len, value))
 		iobus_mmio_write(v->vm, addr, len, value);
@@ -126,6 +137,21 @@ static const struct emul_ops guest_ops = {
     .io_read = port_read,
     .io_write = port_write,
 };
+
+/* Breakpoints are linear addresses, accesses are not: it counts what a breakpoint's maps to. */
+static COLD void note_breakpoints(struct vcpu *v, gpa_t addr, unsigned len, bool write)
+{
+	unsigned mask;
+	struct walk w;
+
+	vcpu_need(v, VG_SEGS | VG_CRS | VG_DRS);
+	mask = vcpu_data_breakpoints(&v->state, write);
+	for (unsigned n = 0; n < 4; n++)
+		if ((mask >> n & 1) &&
+		    guest_walk(&v->state, &guest_ops, v, v->state.dr[n], 0, &w) == WALK_OK &&
+		    vcpu_breakpoint_covers(&v->state, n, w.gpa.a, addr.a, len))
+			v->device_hits |= (uint8_t)(1U << n);
+}
 
 static void emul_begin(struct vcpu *v, struct emul *e)
 {
@@ -333,6 +359,10 @@ void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (!x->mmio.data || !mov_mmio(v, x))
 		emulate_exit(v, x);
+	if (UNLIKELY(v->device_hits)) {
+		vcpu_debug_trap(v, v->device_hits);
+		v->device_hits = 0;
+	}
 }
 
 static COLD void string_io(struct vcpu *v, const struct vm_exit *x)
@@ -352,6 +382,8 @@ NO_STACK_PROTECTOR void exit_io(struct vcpu *v, const struct vm_exit *x)
 
 	if (UNLIKELY(x->io.string)) {
 		string_io(v, x);
+		if (UNLIKELY(v->state.dr7 & 0xff))
+			vcpu_io_breakpoints(v, x->io.port, x->io.size);
 		return;
 	}
 	if (x->io.in) {
@@ -365,4 +397,6 @@ NO_STACK_PROTECTOR void exit_io(struct vcpu *v, const struct vm_exit *x)
 		vcpu_skip_bytes(v, x->insn_len);
 	else
 		vcpu_skip(v, x);
+	if (UNLIKELY(v->state.dr7 & 0xff))
+		vcpu_io_breakpoints(v, x->io.port, x->io.size);
 }

@@ -21,6 +21,7 @@ COLD void vcpu_single_step(struct vcpu *v)
 	/* BS, and what the shadow that has ended with this instruction held back */
 	v->state.dr6 |= BIT(14) | (v->state.pending_dbg & 0xf);
 	v->state.pending_dbg = 0;
+	v->state.dr7 &= ~BIT(13); /* GD ends with any debug exception */
 	vcpu_changed(v, VG_DRS);
 	vcpu_exception(v, VEC_DB, false, 0);
 }
@@ -55,6 +56,7 @@ static COLD struct cpuid_regs dynamic_cpuid(struct vcpu *v, uint32_t leaf, uint3
 
 	vcpu_need(v, VG_CRS);
 	dyn.cr4 = v->state.cr4;
+	dyn.apic_disabled = !(v->state.apic.base_msr & APIC_BASE_EN);
 	dyn.xcr0 = v->has_xsave ? vcpu_xcr0(v) : v->state.xcr0;
 	return cpu_model_cpuid(v->vm->cpu_model, leaf, subleaf, &dyn);
 }
@@ -122,6 +124,10 @@ static void exit_exception(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exception.vector == VEC_UD) {
 		exit_ud(v, x);
+		return;
+	}
+	if (x->exception.vector == VEC_DB) {
+		exit_debug(v);
 		return;
 	}
 	if (x->exception.vector == VEC_GP && exit_gp_sysenter(v))

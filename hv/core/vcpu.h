@@ -89,6 +89,7 @@ static inline void vcpu_skip_bytes(struct vcpu *v, unsigned len)
 	if (UNLIKELY((uint32_t)s->rip < len)) /* across a multiple of 4 GiB */
 		vcpu_wrap_rip(v);
 	s->sti_shadow = s->movss_shadow = 0;
+	s->rflags &= ~(uint64_t)RFLAGS_RF;
 	if (UNLIKELY(s->rflags & RFLAGS_TF))
 		vcpu_single_step(v);
 }
@@ -162,6 +163,17 @@ void exit_xsetbv(struct vcpu *v, const struct vm_exit *x);
 /* exit_tsc.c */
 void exit_rdtsc(struct vcpu *v, const struct vm_exit *x);
 void exit_rdtscp(struct vcpu *v, const struct vm_exit *x);
+/* exit_db.c: a debug exception that the CPU raised; its bits are in DR6. */
+void exit_debug(struct vcpu *v);
+/* Breakpoints 0 to 3 of the mask were met by an instruction that was done in the guest's place. */
+void vcpu_debug_trap(struct vcpu *v, unsigned hits);
+/* After IN or OUT, if any breakpoint is enabled. */
+void vcpu_io_breakpoints(struct vcpu *v, uint16_t port, unsigned len);
+/* The enabled breakpoints that such an access of memory can meet, as a mask. */
+unsigned vcpu_data_breakpoints(const struct vcpu_state *s, bool write);
+/* Whether breakpoint n, which is at the address or port AT, covers some of these bytes. */
+bool vcpu_breakpoint_covers(
+    const struct vcpu_state *s, unsigned n, uint64_t at, uint64_t addr, unsigned len);
 /* exit_ud.c: #UD of the guest: another vendor's instruction, or the guest's own fault. */
 void exit_ud(struct vcpu *v, const struct vm_exit *x);
 /*

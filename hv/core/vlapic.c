@@ -78,6 +78,7 @@ void apic_reset_locked(struct vlapic *l)
 	s->regs[APIC_SVR] = 0xff;
 	for (unsigned r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
 		s->regs[r] = LVT_MASK;
+	s->regs[APIC_LVT_CMCI] = LVT_MASK;
 	s->regs[APIC_ID] = apic_x2(l) ? id : id << 24;
 	s->ldr_x2apic = apic_x2(l) ? apic_x2_ldr(id) : 0;
 	s->regs[APIC_LDR] = (uint32_t)s->ldr_x2apic;

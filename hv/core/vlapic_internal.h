@@ -45,8 +45,10 @@ enum apic_shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_O
 
 enum {
 	APIC_VECTOR_MIN = 16, /* vectors below are illegal */
-	/* version 0x14, last LVT entry 5 (no CMCI), EOI broadcast can be suppressed */
-	APIC_VERSION_VALUE = 0x01050014,
+	/* version 0x14, last LVT entry 6 (CMCI), EOI broadcast can be suppressed */
+	APIC_VERSION_VALUE = 0x01060014,
+	/* the same without CMCI: of machines that were made before it was there */
+	APIC_VERSION_NO_CMCI = 0x01050014,
 	APIC_BANK_WORDS = 8, /* of ISR, TMR, IRR */
 };
 #define APIC_BASE_DEFAULT 0xfee00000ULL
@@ -62,6 +64,11 @@ static inline bool apic_hw_enabled(const struct vlapic *l)
 static inline bool apic_x2(const struct vlapic *l)
 {
 	return apic_state(l)->base_msr & APIC_BASE_EXTD;
+}
+
+static inline bool apic_has_cmci(const struct vlapic_state *s)
+{
+	return s->regs[APIC_VERSION] != APIC_VERSION_NO_CMCI;
 }
 
 /* "locked": the caller holds l->lock. A true result: kick the vCPU after unlocking. */

@@ -46,6 +46,7 @@ static const struct reg_desc table[VLAPIC_REGS] = {
     [APIC_TMR... APIC_TMR + 7] = {XR | X2R, 0, 0, "TMR"},
     [APIC_IRR... APIC_IRR + 7] = {XR | X2R, 0, 0, "IRR"},
     [APIC_ESR] = {ALL, 0, 0, "ESR"},
+    [APIC_LVT_CMCI] = {ALL, LVT_SOURCE, LVT_STATUS, "LVT CMCI"},
     [APIC_ICR] = {ALL, ICR_WRITABLE, ICR_STATUS, "ICR"},
     [APIC_ICR2] = {XR | XW, 0xff000000, 0, "ICR high"},
     [APIC_LVT_TIMER] = {ALL, LVT_TIMER, LVT_STATUS, "LVT timer"},
@@ -59,6 +60,14 @@ static const struct reg_desc table[VLAPIC_REGS] = {
     [APIC_TIMER_DIVIDE] = {ALL, 0xb, 0, "divide configuration"},
     [APIC_SELF_IPI] = {X2W, 0xff, 0, "self IPI"},
 };
+
+/* What can be done with a register; nothing, if there is no such. */
+static uint8_t access_of(const struct vlapic *l, unsigned reg)
+{
+	if (reg >= VLAPIC_REGS || (reg == APIC_LVT_CMCI && !apic_has_cmci(apic_state(l))))
+		return 0;
+	return table[reg].access;
+}
 
 /* --- reading --------------------------------------------------------------------- */
 
@@ -116,6 +125,8 @@ static void write_svr_locked(struct vlapic *l, uint32_t value)
 		return;
 	for (unsigned r = APIC_LVT_TIMER; r <= APIC_LVT_ERROR; r++)
 		regs[r] |= LVT_MASK;
+	if (apic_has_cmci(apic_state(l)))
+		regs[APIC_LVT_CMCI] |= LVT_MASK;
 }
 
 /* A write shows what was gathered since the last one (11.5.3). */
@@ -148,6 +159,7 @@ static void reg_write_locked(struct vlapic *l, unsigned reg, uint32_t value)
 	case APIC_ESR:
 		latch_esr_locked(l);
 		break;
+	case APIC_LVT_CMCI:
 	case APIC_LVT_TIMER:
 	case APIC_LVT_THERMAL:
 	case APIC_LVT_PMC:
@@ -224,7 +236,7 @@ int vlapic_mmio_read(struct vlapic *l, uint32_t offset, unsigned len, uint64_t *
 	*value = 0;
 	if (!in_xapic_mode(l))
 		return ERR_INVAL;
-	if (reg >= VLAPIC_REGS || !(table[reg].access & (XR | XW)))
+	if (!(access_of(l, reg) & (XR | XW)))
 		illegal_register(l);
 	else if ((table[reg].access & XR) && byte < 4)
 		*value = (uint64_t)reg_read(l, reg) >> (8 * byte);
@@ -242,7 +254,7 @@ int vlapic_mmio_write(struct vlapic *l, uint32_t offset, unsigned len, uint64_t 
 
 	if (!in_xapic_mode(l))
 		return ERR_INVAL;
-	if (reg >= VLAPIC_REGS || !(table[reg].access & (XR | XW)))
+	if (!(access_of(l, reg) & (XR | XW)))
 		illegal_register(l);
 	else if ((table[reg].access & XW) && (offset & 0xf) == 0 && len >= 4)
 		reg_write(l, reg, (uint32_t)value & table[reg].writable);
@@ -255,7 +267,7 @@ int vlapic_mmio_write(struct vlapic *l, uint32_t offset, unsigned len, uint64_t 
 
 static int x2_read(struct vlapic *l, unsigned reg, uint64_t *value)
 {
-	if (!apic_x2(l) || reg >= VLAPIC_REGS || !(table[reg].access & X2R))
+	if (!apic_x2(l) || !(access_of(l, reg) & X2R))
 		return ERR_INVAL;
 	*value = reg_read(l, reg);
 	if (reg == APIC_ICR)
@@ -278,7 +290,7 @@ static int x2_write(struct vlapic *l, unsigned reg, uint64_t value)
 	const struct reg_desc *d = &table[reg % VLAPIC_REGS];
 	uint64_t legal;
 
-	if (!apic_x2(l) || reg >= VLAPIC_REGS || !(d->access & X2W))
+	if (!apic_x2(l) || !(access_of(l, reg) & X2W))
 		return ERR_INVAL;
 	legal = (uint64_t)(d->writable | d->ignored);
 	if (reg == APIC_ICR)
@@ -428,7 +440,8 @@ static int check_identity(const struct vlapic_state *s, unsigned apic_id, struct
 	if (s->regs[APIC_ID] != id)
 		return err_set(e, ERR_INVAL, "apic: ID register is %#x, expected %#x",
 		    (unsigned)s->regs[APIC_ID], (unsigned)id);
-	if (s->regs[APIC_VERSION] != APIC_VERSION_VALUE)
+	if (s->regs[APIC_VERSION] != APIC_VERSION_VALUE &&
+	    s->regs[APIC_VERSION] != APIC_VERSION_NO_CMCI)
 		return err_set(e, ERR_INVAL, "apic: version register %#x is not known",
 		    (unsigned)s->regs[APIC_VERSION]);
 	if (x2 ? s->regs[APIC_LDR] != apic_x2_ldr(apic_id) || s->ldr_x2apic != s->regs[APIC_LDR]
@@ -459,6 +472,8 @@ static uint32_t legal_bits(const struct vlapic_state *s, unsigned reg)
 		return s->base_msr & APIC_BASE_EXTD ? 0xffffffff : 0xff000000;
 	case APIC_SELF_IPI:
 		return 0;
+	case APIC_LVT_CMCI:
+		return apic_has_cmci(s) ? table[reg].writable : 0;
 	default:
 		return table[reg].writable;
 	}
@@ -478,6 +493,10 @@ static int check_registers(const struct vlapic_state *s, struct errmsg *e)
 			return err_set(
 			    e, ERR_INVAL, "apic: %s: not masked in a disabled APIC", table[r].name);
 	}
+	if (apic_has_cmci(s) && !(s->regs[APIC_SVR] & APIC_SVR_ENABLE) &&
+	    !(s->regs[APIC_LVT_CMCI] & LVT_MASK))
+		return err_set(e, ERR_INVAL, "apic: %s: not masked in a disabled APIC",
+		    table[APIC_LVT_CMCI].name);
 	return OK;
 }
 

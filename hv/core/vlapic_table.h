@@ -64,6 +64,8 @@ static const struct reg_bits lvt_error_bits[] = {LVT_COMMON, {0}};
 		"software_disable_masks_and_keeps"),                                               \
 	    X(APIC_ESR, 1, 0, 0, 0, 0, "ESR", "11.5.3", esr_bits,                                  \
 		"writing shows the errors since the last write", "illegal_register_is_an_error"),  \
+	    X(APIC_LVT_CMCI, 1, 0, LVT_MASK, LVT_SOURCE, LVT_STATUS, "LVT CMCI", "11.5.1",         \
+		lvt_mode_bits, "not implemented: no machine check is ever corrected", NULL),       \
 	    X(APIC_LVT_TIMER, 1, 0, LVT_MASK, LVT_TIMER, LVT_STATUS, "LVT Timer", "11.5.1",        \
 		lvt_timer_bits, NULL, "mode_change_disarms"),                                      \
 	    X(APIC_LVT_THERMAL, 1, 0, LVT_MASK, LVT_SOURCE, LVT_STATUS, "LVT Thermal Monitor",     \

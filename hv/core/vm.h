@@ -87,8 +87,9 @@ struct vcpu {
 	unsigned frame_order;		 /* of the frames that hold this struct */
 	struct vcpu_state *init_scratch; /* the reset values while an INIT is taken */
 	struct code_cache code;
-	uint64_t code_root; /* of the last exit: see virt_ops.run */
-	bool irq_window;    /* asked the back end for an exit when interrupts open */
+	uint64_t code_root;  /* of the last exit: see virt_ops.run */
+	uint8_t device_hits; /* breakpoints that the instruction's accesses of devices have met */
+	bool irq_window;     /* asked the back end for an exit when interrupts open */
 	uint64_t stat_exits, stat_exit[EXIT_STAT_MAX];
 	uint64_t stat_tsc_guest, stat_tsc_host;
 };

@@ -12,7 +12,8 @@ struct ram_image;
 
 /*
  * The image of a snapshot, of a machine with ROM or without: the one that clones of it use already,
- * or a new one. Takes sn over, whatever the result. The store locked, as in all of these. One reference. ERR_NOMEM.
+ * or a new one. Takes sn over, whatever the result. The store locked, as in all of these. One
+ * reference. ERR_NOMEM.
  */
 int ram_image_open(struct snap *sn, bool rom, struct ram_image **out, struct errmsg *e) MUST_CHECK;
 void ram_image_ref(struct ram_image *m);

@@ -9,9 +9,9 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic 
 $(G)/%.o: tests/guests/%.c tests/guests/guest.h
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -c $< -o $@
-$(G)/start.o: tests/guests/start.asm
+$(G)/start.o: tests/guests/start.asm tests/guests/traps.inc
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -o $@ $<
+	$(NASM) -f elf64 -I tests/guests/ -o $@ $<
 $(G)/%.elf: $(G)/%.o $(G)/guest.o $(G)/start.o tests/guests/guest.ld
 	$(LD) -nostdlib -static --build-id=none -z noexecstack -z max-page-size=0x1000 --no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $(G)/start.o $< $(G)/guest.o
@@ -52,5 +52,23 @@ $(G)/boot/flat.elf: $(G)/boot/flat.o $(G)/boot/boot.o tests/guests/boot/boot.ld
 $(G)/boot.bin: $(G)/boot/flat.elf
 	$(OBJCOPY) -O binary $< $@
 
+# The kernels that hold the machine against the manuals: 64-bit code in an ELF file of 32 bits,
+# which is what Multiboot loaders take.
+GUEST_ARCH := $(patsubst tests/guests/arch/%.c,$(G)/arch_%.elf,\
+	$(filter-out %/arch.c,$(wildcard tests/guests/arch/*.c)))
+$(G)/arch/%.o: tests/guests/arch/%.c tests/guests/arch/arch.h tests/guests/guest.h
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) -c $< -o $@
+$(G)/arch/start.o: tests/guests/arch/start.asm tests/guests/traps.inc
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -I tests/guests/ -o $@ $<
+$(G)/arch_%.elf64: $(G)/arch/start.o $(G)/arch/%.o $(G)/arch/arch.o $(G)/guest.o \
+		tests/guests/arch/arch.ld
+	$(LD) -nostdlib -static --build-id=none -z noexecstack -z max-page-size=0x1000 \
+		--no-warn-rwx-segments -T tests/guests/arch/arch.ld -o $@ $(filter %.o,$^)
+$(G)/arch_%.elf: $(G)/arch_%.elf64
+	$(OBJCOPY) -O elf32-i386 $< $@
+.PRECIOUS: $(G)/arch/%.o $(G)/arch_%.elf64
+
 .PHONY: test-guests-build
-test-guests-build: $(GUEST_BZ) $(GUEST_BOOT)
+test-guests-build: $(GUEST_BZ) $(GUEST_BOOT) $(GUEST_ARCH)

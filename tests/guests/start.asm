@@ -60,68 +60,7 @@ _start:
 	hlt
 	jmp .halt
 
-; Interrupt and exception stubs: each pushes an error code if the CPU did not,
-; and its vector, and calls guest_trap(struct trap_frame *).
-extern guest_trap
-%assign i 0
-%rep 256
-stub%+i:
-%if i != 8 && (i < 10 || i > 14) && i != 17 && i != 21 && i != 29 && i != 30
-	push qword 0
-%endif
-	push qword i
-	jmp trap_common
-%assign i i + 1
-%endrep
-
-trap_common:
-	push rax
-	push rcx
-	push rdx
-	push rbx
-	push rbp
-	push rsi
-	push rdi
-	push r8
-	push r9
-	push r10
-	push r11
-	push r12
-	push r13
-	push r14
-	push r15
-	mov rdi, rsp
-	mov rbp, rsp
-	and rsp, -16
-	cld
-	call guest_trap
-	mov rsp, rbp
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop r11
-	pop r10
-	pop r9
-	pop r8
-	pop rdi
-	pop rsi
-	pop rbp
-	pop rbx
-	pop rdx
-	pop rcx
-	pop rax
-	add rsp, 16
-	iretq
-
-section .rodata
-global guest_stubs
-guest_stubs:
-%assign i 0
-%rep 256
-	dq stub%+i
-%assign i i + 1
-%endrep
+%include "traps.inc"
 
 section .stack nobits alloc write
 	resb 65536

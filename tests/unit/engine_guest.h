@@ -300,7 +300,8 @@ static struct guest *guest_of(struct vm *vm)
 }
 
 int (*virtio_blk_before_first_write)(struct vm *vm, struct blk_dev *backend);
-int (*disk_backend_open_store)(const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
+int (*disk_backend_open_store)(
+    const struct config_dev *cfg, struct blk_dev **out, struct errmsg *e);
 int (*disk_backend_claiming)(struct vm *vm, struct blk_dev *backend, struct errmsg *e);
 
 int disk_backend_claim(struct vm *vm, struct vm *instead, struct errmsg *e)

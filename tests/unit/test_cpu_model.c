@@ -85,6 +85,9 @@ static void mixes_in_what_is_the_vcpus(void **state)
 	assert_int_equal(r.ecx >> 27 & 1, 1);
 	dyn.cr4 = 0;
 	assert_int_equal(cpu_model_cpuid(&m, 1, 0, &dyn).ecx >> 27 & 1, 0);
+	assert_int_equal(cpu_model_cpuid(&m, 1, 0, &dyn).edx >> 9 & 1, 1);
+	dyn.apic_disabled = true;
+	assert_int_equal(cpu_model_cpuid(&m, 1, 0, &dyn).edx >> 9 & 1, 0);
 	assert_int_equal(cpu_model_cpuid(&m, 0xd, 0, &dyn).ebx, 576);
 	dyn.xcr0 = 7;
 	assert_int_equal(cpu_model_cpuid(&m, 0xd, 0, &dyn).ebx, 832);

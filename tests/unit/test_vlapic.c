@@ -99,7 +99,7 @@ static void power_on_state(void **state)
 	vlapic_reset(other, false);
 	l = other;
 	assert_int_equal(rd(APIC_ID), 2 << 24);
-	assert_int_equal(rd(APIC_VERSION), 0x01050014);
+	assert_int_equal(rd(APIC_VERSION), 0x01060014);
 	assert_int_equal(rd(APIC_SVR), 0xff);
 	assert_int_equal(rd(APIC_DFR), 0xffffffff);
 	assert_int_equal(rd(APIC_LDR), 0);
@@ -117,6 +117,8 @@ static void reserved_bits_are_ignored_in_xapic_mode(void **state)
 	assert_int_equal(rd(APIC_LVT_LINT0), 0x0001a7ff);
 	wr(APIC_LVT_PMC, 0xffffffff);
 	assert_int_equal(rd(APIC_LVT_PMC), 0x000107ff);
+	wr(APIC_LVT_CMCI, 0xffffffff);
+	assert_int_equal(rd(APIC_LVT_CMCI), 0x000107ff);
 	wr(APIC_LVT_ERROR, 0xffffffff);
 	assert_int_equal(rd(APIC_LVT_ERROR), 0x000100ff);
 	wr(APIC_TIMER_DIVIDE, 0xffffffff);
@@ -131,12 +133,30 @@ static void reserved_bits_are_ignored_in_xapic_mode(void **state)
 	assert_int_equal(rd(APIC_ICR2), 0xff000000);
 }
 
+/* A machine from a snapshot of before keeps the six entries that its software has counted. */
+static void cmci_is_not_in_older_machines(void **state)
+{
+	struct vlapic_state *s = &vm->vcpus[0]->state.apic;
+	uint64_t v;
+
+	s->regs[APIC_VERSION] = 0x01050014;
+	s->regs[APIC_LVT_CMCI] = 0;
+	assert_int_equal(vlapic_check(s, 0, NULL), OK);
+	assert_int_equal(vlapic_mmio_write(l, APIC_LVT_CMCI * 16, 4, 0x100f0), OK);
+	assert_int_equal(vlapic_mmio_read(l, APIC_LVT_CMCI * 16, 4, &v), OK);
+	assert_int_equal(v, 0);
+	wr(APIC_SVR, 0xff);
+	assert_int_equal(vlapic_check(s, 0, NULL), OK);
+	s->regs[APIC_LVT_CMCI] = LVT_MASKED;
+	assert_int_equal(vlapic_check(s, 0, NULL), ERR_INVAL);
+}
+
 static void odd_accesses(void **state)
 {
 	uint64_t v;
 
 	assert_int_equal(vlapic_mmio_read(l, APIC_VERSION * 16 + 2, 1, &v), OK);
-	assert_int_equal(v, 0x05);
+	assert_int_equal(v, 0x06);
 	assert_int_equal(vlapic_mmio_read(l, APIC_VERSION * 16 + 4, 4, &v), OK);
 	assert_int_equal(v, 0);
 	assert_int_equal(vlapic_mmio_write(l, APIC_TPR * 16, 1, 0x50), OK);
@@ -767,6 +787,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(power_on_state),
 	    T(reserved_bits_are_ignored_in_xapic_mode),
+	    T(cmci_is_not_in_older_machines),
 	    T(odd_accesses),
 	    T(illegal_register_is_an_error),
 	    T(priority_orders_delivery),

@@ -449,6 +449,8 @@ static void mix_dynamic(const struct cpu_model *m, const struct cpuid_row *row,
 		r->ebx |= dyn->apic_id << 24;
 		if (dyn->cr4 & CR4_OSXSAVE)
 			r->ecx |= 1 << 27;
+		if (dyn->apic_disabled) /* SDM volume 3, 11.4.3 */
+			r->edx &= ~BIT(9);
 		break;
 	case 0xb:
 		r->edx = dyn->apic_id;

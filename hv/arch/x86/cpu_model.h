@@ -84,6 +84,7 @@ int cpu_model_check_state(
 struct cpuid_dynamic {
 	uint32_t apic_id;
 	uint64_t cr4, xcr0;
+	bool apic_disabled; /* by IA32_APIC_BASE: CPUID shows no local APIC then */
 };
 /* CPUID as the guest sees it; leaves beyond the maximum read as the architecture says. */
 struct cpuid_regs cpu_model_cpuid(
