@@ -46,14 +46,6 @@ static unsigned instruction(struct cpu *c, uint8_t *p)
 	return n;
 }
 
-static bool is_in(const uint8_t *list, unsigned n, uint8_t b)
-{
-	while (n--)
-		if (*list++ == b)
-			return true;
-	return false;
-}
-
 /*
  * What would be the end of this guest comes seldom: OUT to some ports, and at CPL 0 the
  * registers and tables that traps need.
@@ -69,11 +61,9 @@ static void spare_guest(struct cpu *c, uint8_t *p, bool kernel)
 	}
 }
 
-/* What the emulators below the hypervisor do not survive: see main.c. Common moves are left. */
+/* What the emulators below the hypervisor do not survive: see main.c. */
 static void spare_emulator(uint8_t *p)
 {
-	static const uint8_t moves[] = {0x10, 0x11, 0x28, 0x29, 0x2b, 0x6f, 0x7f, 0xe7};
-
 	for (unsigned i = 0; i < CODE_BYTES; i++) {
 		uint8_t b = p[i + 1];
 
@@ -89,11 +79,13 @@ static void spare_emulator(uint8_t *p)
 			p[i] = 0x8b;
 		if (p[i] == 0xc4 || p[i] == 0xc5)
 			p[i] = 0x8b;
-		if (p[i] == 0x0f && !is_in(moves, sizeof(moves), b) &&
+		if (p[i] == 0x0f &&
 		    ((b >= 0x0e && b <= 0x17) || (b >= 0x24 && b <= 0x2f) || (b & 0xf8) == 0x38 ||
+			(b & 0xe4) == 0xa0 || b == 0xa4 || b == 0xa5 || b == 0xac || b == 0xad ||
+			b == 0xba || b == 0xbb || b == 0xb3 || b == 0xab || b == 0xc7 ||
 			(b >= 0x50 && b <= 0x7f) || b == 0xc2 || (b >= 0xc4 && b <= 0xc6) ||
 			b >= 0xd0))
-			p[i + 1] = 0x6f;
+			p[i + 1] = 0x1f;
 	}
 }
 

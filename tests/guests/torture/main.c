@@ -10,8 +10,8 @@
  * plain=BITS: what the emulator below the hypervisor does not survive, whoever runs in it.
  *
  * - 1: QEMU 7.2 ends at some encodings of vector instructions (it calls a function that it has
- *   not) and of others ("tcg fatal error"; LOCK and shifts are left out), and with "invalid tss"
- *   at a trap after LTR of a null selector, which it takes.
+ *   not) and of others ("tcg fatal error"; LOCK, shifts and bit tests are left out), and with
+ * "invalid tss" at a trap after LTR of a null selector, which it takes.
  * - 2: Bochs 3.0 carries a debug trap that a guest's instruction has met over #VMEXIT, and
  *   raises it in the host's first instruction.
  */
