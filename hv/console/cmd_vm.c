@@ -7,6 +7,7 @@
 #include "hv/core/gmem_track.h"
 #include "hv/core/virt_ops.h"
 #include "hv/core/vm.h"
+#include "hv/dev/acpi_pm.h"
 #include "hv/lib/fmt.h"
 #include "hv/snapshot/engine.h"
 
@@ -184,6 +185,37 @@ static int poweroff_run(struct console_call *c)
 	return life_cycle(c, vm_poweroff);
 }
 
+static int wants_running(const struct vm *vm, struct errmsg *e)
+{
+	return vm->run_state == VM_RUNNING ? OK
+					   : err_set(e, ERR_STATE, "vm '%s' is %s", vm->config.name,
+						 vm_state_text(vm->run_state));
+}
+static int press(struct vm *vm, struct errmsg *e)
+{
+	int err = wants_running(vm, e);
+
+	if (!err)
+		acpi_pm_power_button(vm);
+	return err;
+}
+static int shutdown_run(struct console_call *c)
+{
+	return life_cycle(c, press);
+}
+static int nmi(struct vm *vm, struct errmsg *e)
+{
+	int err = wants_running(vm, e);
+
+	for (unsigned i = 0; !err && i < vm->nvcpus; i++)
+		vlapic_lint1(&vm->vcpus[i]->lapic);
+	return err;
+}
+static int nmi_run(struct console_call *c)
+{
+	return life_cycle(c, nmi);
+}
+
 static const struct command_arg pause_args[] = {
     COMMAND_ARG("NAME", ARG_REQUIRED, "the vm", .complete = complete_vm),
     COMMAND_ARG(
@@ -214,6 +246,18 @@ CONSOLE_COMMAND(vm_reset_command) = {
     .help = "reset a machine, as its reset button would",
     .args = name_arg,
     .run = reset_run,
+};
+CONSOLE_COMMAND(vm_shutdown_command) = {
+    .words = "vm shutdown",
+    .help = "press a machine's power button: its system shuts down, if it heeds that",
+    .args = name_arg,
+    .run = shutdown_run,
+};
+CONSOLE_COMMAND(vm_nmi_command) = {
+    .words = "vm nmi",
+    .help = "send a non-maskable interrupt to all vCPUs of a machine, by LINT1",
+    .args = name_arg,
+    .run = nmi_run,
 };
 CONSOLE_COMMAND(vm_poweroff_command) = {
     .words = "vm poweroff",

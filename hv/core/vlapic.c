@@ -371,6 +371,21 @@ void vlapic_extint(struct vlapic *l, bool level)
 		apic_kick(l);
 }
 
+void vlapic_lint1(struct vlapic *l)
+{
+	uint64_t flags = spin_lock(&l->lock);
+	bool kick;
+
+	/* SDM volume 3, 11.1: with the APIC disabled LINT1 is the NMI pin itself. */
+	if (apic_hw_enabled(l))
+		kick = apic_fire_lvt_locked(l, APIC_LVT_LINT1);
+	else
+		kick = event_locked(l, DELIVERY_NMI, 0, false);
+	spin_unlock(&l->lock, flags);
+	if (kick)
+		apic_kick(l);
+}
+
 void vlapic_deliver(struct vlapic *l, const struct irq_message *m)
 {
 	uint64_t flags;

@@ -110,6 +110,8 @@ void vlapic_unaccept(struct vlapic *l, uint8_t vector);
 bool vlapic_matches(struct vlapic *l, const struct irq_message *m);
 void vlapic_deliver(struct vlapic *l, const struct irq_message *m);
 void vlapic_extint(struct vlapic *l, bool level);
+/* An edge at LINT1, to which an NMI button is wired. Any context. */
+void vlapic_lint1(struct vlapic *l);
 
 /*
  * After a restore, at resume, and when the guest changed its TSC: recomputes

@@ -75,7 +75,7 @@ static const struct reg_bits lvt_error_bits[] = {LVT_COMMON, {0}};
 	    X(APIC_LVT_LINT0, 1, 0, LVT_MASK, LVT_PIN, LVT_RO, "LVT LINT0", "11.5.1",              \
 		lvt_pin_bits, "the 8259 pair, of the boot vCPU", "lint0_modes"),                   \
 	    X(APIC_LVT_LINT1, 1, 0, LVT_MASK, LVT_PIN, LVT_RO, "LVT LINT1", "11.5.1",              \
-		lvt_pin_bits, "not implemented: no source of NMIs is connected", NULL),            \
+		lvt_pin_bits, "the console's command 'vm nmi', of all vCPUs", "lint1_modes"),      \
 	    X(APIC_LVT_ERROR, 1, 0, LVT_MASK, LVT_ERROR, LVT_STATUS, "LVT Error", "11.5.1",        \
 		lvt_error_bits, NULL, "illegal_register_is_an_error"),                             \
 	    X(APIC_TIMER_INITIAL, 1, 0, 0, 0xffffffff, 0, "Initial Count", "11.5.4", NULL,         \

@@ -122,6 +122,9 @@ def test_guest_debian_bios(ctx):
         m.send("reboot\r")
         log_in(m, "debian-bios")
         m.detach()
+        m.ok("vm shutdown debian-bios")
+        m.until(lambda: m.vm("debian-bios")["disposition"] == "poweroff", 300,
+                "it does not heed its power button")
         m.poweroff()
 
 

@@ -74,8 +74,18 @@ def test_lifecycle(ctx):
         m.prompt()
         m.guest_ready("debian")
         m.shell("touch /tmp/marker")
+        nmis = m.shell("grep NMI: /proc/interrupts").split()[1:3]
+        m.detach()
+        m.ok("vm nmi debian")
+        m.attach("debian")
+        after = m.shell("grep NMI: /proc/interrupts").split()[1:3]
+        # Linux masks LINT1 of all CPUs but the first
+        check([int(nmis[0]) + 1, int(nmis[1])] == [int(n) for n in after],
+              f"one NMI for the first CPU: {nmis}, {after}")
         m.detach()
         m.ok("vm pause debian")
+        m.fails("vm nmi debian", "is paused")
+        m.fails("vm shutdown debian", "is paused")
         check(m.vm("debian")["state"] == "paused", "not paused")
         m.fails("vm pause debian", "paused")
         m.ok("vm resume debian")

@@ -442,6 +442,25 @@ static void lint0_modes(void **state)
 	assert_int_equal(vlapic_pending(l), 0x45);
 }
 
+static void lint1_modes(void **state)
+{
+	struct vlapic_state *s = &vm->vcpus[0]->state.apic;
+
+	vlapic_lint1(l);
+	assert_int_equal(s->nmi_pending, 0); /* masked */
+	wr(APIC_LVT_LINT1, 0x400);
+	vlapic_lint1(l);
+	assert_int_equal(s->nmi_pending, 1);
+	s->nmi_pending = 0;
+	wr(APIC_LVT_LINT1, 0x45);
+	vlapic_lint1(l);
+	assert_int_equal(s->nmi_pending, 0);
+	assert_int_equal(vlapic_pending(l), 0x45);
+	s->base_msr &= ~(uint64_t)APIC_BASE_EN;
+	vlapic_lint1(l);
+	assert_int_equal(s->nmi_pending, 1); /* the pin itself */
+}
+
 static void extint_message_waits_for_one_acknowledgement(void **state)
 {
 	struct irq_message m = {.dest = 0, .assert_level = true, .mode = DELIVERY_EXTINT};
@@ -806,6 +825,7 @@ int main(void)
 	    T(base_msr_transitions),
 	    T(disabled_apic_is_the_intr_pin),
 	    T(lint0_modes),
+	    T(lint1_modes),
 	    T(extint_message_waits_for_one_acknowledgement),
 	    T(one_shot),
 	    T(dividers),

@@ -8,7 +8,7 @@ static const struct reg_row acpi_pm_rows[] = {
 	.bits = REG_BITS({PM1_TMR, "TMR_STS", "the timer's highest bit has changed"},
 	    {PM1_BM, "BM_STS", "not implemented: never set, there is no C3"},
 	    {PM1_GBL, "GBL_STS", "not implemented: never set, there is no SMI"},
-	    {PM1_PWRBTN, "PWRBTN_STS", "no console command presses the button yet"},
+	    {PM1_PWRBTN, "PWRBTN_STS", "the console's command 'vm shutdown'"},
 	    {PM1_SLPBTN, "SLPBTN_STS", "not implemented: never set, there is no sleep button"},
 	    {PM1_RTC, "RTC_STS", "not implemented: never set, the RTC has its own interrupt"},
 	    {1 << 14, "PCIEXP_WAKE_STS", "not implemented: reads 0"},
