@@ -43,10 +43,10 @@ endif
 $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 # What no guest waits for is compiled for size: the aim for the image is 512 KiB (docs/benchmarks.md).
 COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.c) \
-	$(addprefix hv/dev/,acpi_dsdt.c acpi_link.c acpi_tables.c aml.c fw_cfg.c mp_table.c \
+	$(addprefix hv/dev/,acpi_dsdt.c acpi_link.c acpi_tables.c aml.c disk_backend.c flash.c fw_cfg.c mp_table.c \
 	pc.c smbios.c) \
-	$(addprefix hv/core/,selftest.c vm.c vm_config.c boot_image.c \
-	boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
+	$(addprefix hv/core/,selftest.c vm.c vm_config.c vm_config_check.c boot_image.c \
+	boot_firmware.c boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
 	emul_alu.c emul_segment.c emul_vector.c ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c \
 	vmx/vmx.c vmx/vmx_caps.c vmx/vmx_dump.c vmx/vmx_vmcs.c) \
@@ -66,7 +66,7 @@ PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c) \
 	$(addprefix hv/arch/x86/,$(foreach f,state event run exit,vmx/vmx_$(f).c) \
 	$(foreach f,state event run,svm/svm_$(f).c)) \
-	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/chardev.c \
+	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/vm_config_check.c hv/core/chardev.c \
 	hv/core/iobus.c hv/core/boot_*.c hv/core/elf.c hv/core/e820.c hv/core/device.c hv/core/pvclock.c \
 	hv/core/tsc_scale.c) \
 	$(wildcard hv/block/*.c hv/dev/*.c hv/snapshot/*.c) \

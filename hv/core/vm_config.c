@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The manifest's schema (docs/manifest.md) as tables of nodes and properties;
- * parsing and saving both follow them. What one property alone cannot show
- * (two devices in one slot, a topology that does not multiply out) is checked
- * after all of them are read.
+ * parsing and saving both follow them.
  */
-#include "hv/core/vm_config.h"
+#include "hv/core/vm_config_impl.h"
 #include <libfdt.h>
 #include <string.h>
-#include "hv/lib/bitmap.h"
 #include "hv/lib/cursor.h"
 #include "hv/lib/fmt.h"
 #include "hv/lib/state.h"
@@ -22,10 +19,6 @@ enum {
 	TSC_MIN_KHZ = 100000,	/* 100 MHz */
 	TSC_MAX_KHZ = 10000000, /* 10 GHz */
 	SLOT_MIN = 1,
-	SLOT_MAX = 30,		/* 0 is the host bridge, 31 the LPC bridge */
-	DEBUG_EXIT_BASE = 0xf4, /* where test kernels expect it */
-	DEBUG_EXIT_PORTS = 4,
-	SLOT_AUTO = 4, /* devices without a slot get the free ones from here on */
 };
 
 /* --- the schema ----------------------------------------------------------------- */
@@ -89,8 +82,6 @@ static const struct text_rule rule_print = {"printable ASCII text", is_print, is
 static const char *const words_guest[] = {"amber,guest", NULL};
 static const char *const words_boot[] = {
     "none", "linux", "multiboot", "multiboot2", "pvh", "firmware", NULL}; /* as enum boot_method */
-
-#define FW_CFG_NAME "fwcfg" /* of a device that no manifest names */
 
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define CFG(member)	 AT(struct vm_config, member)
@@ -215,25 +206,27 @@ static const struct dev_row *dev_row_of(const struct config_dev *d)
 	return NULL;
 }
 
-/* --- one property --------------------------------------------------------------- */
-
-/* A node being read; path is for messages. */
-struct ctx {
-	const void *fdt;
-	int node;
-	char path[96];
-	struct errmsg *e;
-};
-
-static void ctx_child(struct ctx *child, const struct ctx *parent, int node, const char *name)
+bool config_dev_is_pci(const struct config_dev *d)
 {
-	const char *slash = strcmp(parent->path, "/") == 0 ? "" : "/";
-
-	*child = (struct ctx){.fdt = parent->fdt, .node = node, .e = parent->e};
-	str_format(child->path, sizeof(child->path), "%s%s%s", parent->path, slash, name);
+	return dev_row_of(d)->pci;
 }
 
-#define REFUSE(c, fmt, ...) err_set((c)->e, ERR_INVAL, "%s: " fmt, (c)->path, __VA_ARGS__)
+bool config_dev_is_plain(const struct config_dev *d)
+{
+	return dev_row_of(d)->list.props == plain_props;
+}
+
+const char *config_dev_compatible(const struct config_dev *d)
+{
+	return dev_row_of(d)->compatible;
+}
+
+const char *config_boot_word(enum boot_method method)
+{
+	return words_boot[method];
+}
+
+/* --- one property --------------------------------------------------------------- */
 
 /* The one string that the value must be, or NULL and a message. */
 static const char *string_value(const struct ctx *c, const char *name, const char *v, int len)
@@ -491,171 +484,6 @@ static int parse_nodes(const struct ctx *root, struct vm_config *out)
 	return OK;
 }
 
-/* --- what the properties mean together ------------------------------------------ */
-
-/* Absent: one socket, one thread a core, as many cores as that leaves. */
-static int check_topology(const struct ctx *root, struct vm_config *v)
-{
-	struct ctx c;
-
-	ctx_child(&c, root, root->node, "cpus");
-	if (!v->vcpus)
-		v->vcpus = 1;
-	if (!v->sockets)
-		v->sockets = 1;
-	if (!v->threads)
-		v->threads = 1;
-	if (!v->cores)
-		v->cores = MAX(v->vcpus / (v->sockets * v->threads), 1U);
-	if (v->sockets * v->cores * v->threads != v->vcpus)
-		return REFUSE(&c, "%u sockets of %u cores of %u threads are not %u CPUs",
-		    v->sockets, v->cores, v->threads, v->vcpus);
-	return OK;
-}
-
-static bool boots_kernel(const struct vm_config *v)
-{
-	return v->boot != BOOT_NONE && v->boot != BOOT_FIRMWARE;
-}
-
-static int check_boot(
-    const struct ctx *root, const struct vm_config *v, bool (*payload_exists)(const char *name))
-{
-	const struct {
-		const char *name, *value;
-		bool allowed, wanted, file;
-	} props[] = {
-	    {"command-line", v->cmdline, boots_kernel(v), false, false},
-	    {"kernel", v->kernel, boots_kernel(v), boots_kernel(v), true},
-	    {"initrd", v->initrd, boots_kernel(v), false, true},
-	    {"rom", v->rom, vm_config_has_firmware(v), vm_config_has_firmware(v), true},
-	};
-	struct ctx c;
-
-	ctx_child(&c, root, root->node, "boot");
-	for (size_t i = 0; i < ARRAY_LEN(props); i++) {
-		if (!props[i].value[0] && props[i].wanted)
-			return REFUSE(&c, "%s is missing", props[i].name);
-		if (!props[i].value[0])
-			continue;
-		if (!props[i].allowed)
-			return REFUSE(
-			    &c, "%s: not with method \"%s\"", props[i].name, words_boot[v->boot]);
-		if (props[i].file && payload_exists && !payload_exists(props[i].value))
-			return err_set(c.e, ERR_NOENT, "%s: %s: no file '%s' on the boot volume",
-			    c.path, props[i].name, props[i].value);
-	}
-	return OK;
-}
-
-/* True if both cannot be in one machine; says why. */
-static bool clash(const struct ctx *c, const struct config_dev *a, const struct config_dev *b)
-{
-	if (a->kind == CONFIG_UART && b->kind == CONFIG_UART && a->uart_index == b->uart_index) {
-		REFUSE(c, "index %u is taken by %s", a->uart_index, b->name);
-		return true;
-	}
-	if (a->kind == b->kind &&
-	    (dev_row_of(a)->list.props == plain_props || a->kind == CONFIG_FLASH)) {
-		REFUSE(c, "there is one already, %s", b->name);
-		return true;
-	}
-	if (a->pci_slot && a->pci_slot == b->pci_slot) {
-		REFUSE(c, "slot %u is taken by %s", a->pci_slot, b->name);
-		return true;
-	}
-	if (a->backend[0] && strcmp(a->backend, b->backend) == 0 &&
-	    !(a->read_only && b->read_only)) {
-		REFUSE(c, "backend '%s' is written by %s or by this disk", a->backend, b->name);
-		return true;
-	}
-	return false;
-}
-
-static int check_debug_exit(const struct ctx *c, struct config_dev *d)
-{
-	if (!d->io_base)
-		d->io_base = DEBUG_EXIT_BASE;
-	if (!d->io_size)
-		d->io_size = DEBUG_EXIT_PORTS;
-	if (d->io_base + d->io_size > 0x10000)
-		return REFUSE(
-		    c, "%u ports from %#x on are more than there are", d->io_size, d->io_base);
-	return OK;
-}
-
-static bool in_store(const struct config_dev *d)
-{
-	return strncmp(d->backend, CONFIG_STORE_PREFIX, sizeof(CONFIG_STORE_PREFIX) - 1) == 0;
-}
-
-static int check_flash(const struct ctx *c, const struct vm_config *v, const struct config_dev *d)
-{
-	if (!vm_config_has_firmware(v))
-		return REFUSE(c, "%s: only with the boot method \"firmware\"", d->model);
-	if (!in_store(d))
-		return REFUSE(c, "backend: must be '" CONFIG_STORE_PREFIX "%s'", "NAME");
-	return OK;
-}
-
-/* Firmware finds out by fw_cfg what the machine is made of. */
-static int add_fw_cfg(const struct ctx *root, struct vm_config *v)
-{
-	struct config_dev *d = &v->devs[v->ndevs];
-
-	for (uint32_t i = 0; i < v->ndevs; i++)
-		if (v->devs[i].kind == CONFIG_FW_CFG)
-			return OK;
-	if (v->ndevs == VM_MAX_DEVICES)
-		return REFUSE(root, "no device is left for %s", "amber,fw-cfg");
-	*d = (struct config_dev){.kind = CONFIG_FW_CFG};
-	str_copy(d->name, sizeof(d->name), FW_CFG_NAME);
-	str_copy(d->model, sizeof(d->model), dev_row_of(d)->compatible);
-	for (uint32_t i = 0; i < v->ndevs; i++)
-		if (strcmp(v->devs[i].name, FW_CFG_NAME) == 0)
-			return REFUSE(root, "the name '%s' is another device's", FW_CFG_NAME);
-	v->ndevs++;
-	return OK;
-}
-
-static int check_devices(const struct ctx *root, struct vm_config *v)
-{
-	uint64_t used = 0;
-	struct ctx devices, c;
-
-	if (vm_config_has_firmware(v) && add_fw_cfg(root, v))
-		return ERR_INVAL;
-	ctx_child(&devices, root, root->node, "devices");
-	for (uint32_t i = 0; i < v->ndevs; i++) {
-		ctx_child(&c, &devices, root->node, v->devs[i].name);
-		if ((v->devs[i].base[0] || v->devs[i].disk_size) && !in_store(&v->devs[i]))
-			return REFUSE(&c, "%s: only with a backend '" CONFIG_STORE_PREFIX "NAME'",
-			    v->devs[i].base[0] ? "base" : "size-mib");
-		if (v->devs[i].kind == CONFIG_DEBUG_EXIT && check_debug_exit(&c, &v->devs[i]))
-			return ERR_INVAL;
-		if (v->devs[i].kind == CONFIG_FLASH && check_flash(&c, v, &v->devs[i]))
-			return ERR_INVAL;
-		for (uint32_t k = 0; k < i; k++)
-			if (clash(&c, &v->devs[i], &v->devs[k]))
-				return ERR_INVAL;
-		if (v->devs[i].pci_slot)
-			used |= BIT(v->devs[i].pci_slot);
-	}
-	for (uint32_t i = 0; i < v->ndevs; i++) {
-		size_t slot;
-
-		if (v->devs[i].pci_slot || !dev_row_of(&v->devs[i])->pci)
-			continue;
-		slot = bitmap_next_clear(&used, SLOT_MAX + 1, SLOT_AUTO);
-		ctx_child(&c, &devices, root->node, v->devs[i].name);
-		if (slot > SLOT_MAX)
-			return REFUSE(&c, "no slot is left in %d to %d", SLOT_AUTO, SLOT_MAX);
-		v->devs[i].pci_slot = (uint8_t)slot;
-		used |= BIT(slot);
-	}
-	return OK;
-}
-
 /*
  * A UUID that is always the same for a name: two FNV-1a hashes, in the form that
  * RFC 9562 sets apart for private schemes (version 8).
@@ -710,11 +538,7 @@ int vm_config_read(const void *fdt, const char *root, struct vm_config *out,
 	if (!err)
 		err = parse_nodes(&c, out);
 	if (!err)
-		err = check_topology(&c, out);
-	if (!err)
-		err = check_boot(&c, out, payload_exists);
-	if (!err)
-		err = check_devices(&c, out);
+		err = config_check(&c, out, payload_exists);
 	if (!err && !(seen & ROOT_UUID))
 		uuid_from_name(out->name, out->uuid);
 	return err;
