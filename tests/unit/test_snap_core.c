@@ -79,6 +79,11 @@ static void save(struct store *s, const char *name, uint64_t memory, unsigned vc
 	if (vcpus > 1)
 		put_vcpu(&w, "vcpu1", SECOND_RIP, OFF);
 	sw_end(&w);
+	sw_begin(&w, "config");
+	sw_begin(&w, "boot");
+	sw_string(&w, "method", strcmp(name, "firmware") == 0 ? "firmware" : "linux");
+	sw_end(&w);
+	sw_end(&w);
 	assert_int_equal(sw_encode(&w, &fdt, &size, NULL), OK);
 	heap_free(w.buf);
 	assert_int_equal(snap_writer_begin(s, &p, &sw, &e), OK);
@@ -140,6 +145,9 @@ static int setup(void **state)
 	static uint8_t high[8192];
 	const struct piece ram[] = {{0, low, LOW}, {MEMMAP_HIGH_RAM, high, sizeof(high)}};
 	const struct piece mess_ram[] = {{0, mess, MESS}};
+	const struct piece rom[] = {{0, low, LOW},
+	    {MEMMAP_HIGH_RAM - 4096, (const uint8_t *)"the reset vector", 17},
+	    {MEMMAP_HIGH_RAM, high, sizeof(high)}};
 	struct mem_disk d;
 	struct errmsg e;
 	struct store *s;
@@ -158,6 +166,8 @@ static int setup(void **state)
 	save(s, "off", MEMORY, 2, OFF, ram, 2);
 	save(s, "outside", MEMMAP_LOW_RAM_MAX, 1, LEVELS4, ram, 2);
 	save(s, "headless", MEMORY, 0, LEVELS4, ram, 2);
+	save(s, "firmware", MEMORY, 1, LEVELS4, rom, 3);
+	save(s, "rom", MEMORY, 1, LEVELS4, rom, 3); /* of a machine that has none */
 	save(s, "pae", MEMORY, 1, PAE, ram, 2);
 	save(s, "bits32", MEMORY, 1, BITS32, ram, 2);
 	store_close(s);
@@ -183,6 +193,18 @@ static void test_headers(void **state)
 	expect("amber-snap --json store core good j", 0,
 	    "{\"ok\":true,\"vcpus\":2,\"memory_bytes\":2954887168,\"mappings\":0,\"cut\":false}\n");
 	expect("cmp c j", 0, "");
+}
+
+/* A machine that firmware starts has its ROM in it. */
+static void test_firmware(void **state)
+{
+	expect("amber-snap store core firmware f", 0, "f: 1 vCPU");
+	expect("readelf -lW f | awk '$1 == \"LOAD\" {print $4, $5}'", 0,
+	    "0x0000000000000000 0xb0000000\n0x00000000ff800000 0x800000\n"
+	    "0x0000000100000000 0x200000\n");
+	expect("grep -c 'the reset vector' f", 0, "1\n");
+	expect("amber-snap store core rom y; s=$?; test ! -e y && exit $s", 1,
+	    "ram: chunk 0xfffff000: the machine has no RAM there");
 }
 
 /* QEMU's note by its offsets: what crash looks for. */
@@ -270,6 +292,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_headers),
+	    cmocka_unit_test(test_firmware),
 	    cmocka_unit_test(test_qemu_note),
 	    cmocka_unit_test(test_paging),
 	    cmocka_unit_test(test_gdb),

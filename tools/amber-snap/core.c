@@ -26,7 +26,7 @@ static const uint8_t elf_ident[] = {
 enum {
 	EHDR_SIZE = 64,
 	PHDR_SIZE = 56,
-	RAM_RANGES = 2, /* below 4 GiB and above */
+	RAM_RANGES = 3, /* below 4 GiB and above, and ROM in between */
 	VCPUS_MAX = STATE_CHILDREN_MAX,
 };
 
@@ -45,6 +45,7 @@ struct core {
 	unsigned nram;
 	uint64_t size; /* of the file */
 	bool paging;
+	bool rom; /* firmware has started it: there is memory up to 4 GiB */
 	struct mappings map;
 	struct errmsg *e;
 };
@@ -76,6 +77,15 @@ static int read_vcpus(struct core *c, const void *fdt)
 	return err;
 }
 
+static bool has_firmware(const void *fdt)
+{
+	struct state_node n;
+	const char *method;
+
+	return sr_find(fdt, "/config/boot", &n) == OK &&
+	       sr_string(&n, "method", &method, NULL) == OK && strcmp(method, "firmware") == 0;
+}
+
 /* --- the RAM ------------------------------------------------------------------------- */
 
 static uint64_t headers_size(const struct core *c)
@@ -85,17 +95,23 @@ static uint64_t headers_size(const struct core *c)
 	return EHDR_SIZE + segments * PHDR_SIZE + (uint64_t)c->nvcpus * core_notes_size();
 }
 
+static void place_range(struct core *c, uint64_t start, uint64_t len)
+{
+	if (!len)
+		return;
+	c->ram[c->nram++] = (struct ram){.start = start, .len = len, .offset = c->size};
+	c->size += len;
+}
+
 static void place_ram(struct core *c)
 {
 	uint64_t memory = ALIGN_UP(snap_info(c->sn)->memory, PAGE_SIZE);
 	uint64_t low = MIN(memory, MEMMAP_LOW_RAM_MAX);
-	uint64_t at = ALIGN_UP(headers_size(c), PAGE_SIZE);
 
-	c->ram[c->nram++] = (struct ram){.start = 0, .len = low, .offset = at};
-	if (memory > low)
-		c->ram[c->nram++] =
-		    (struct ram){.start = MEMMAP_HIGH_RAM, .len = memory - low, .offset = at + low};
-	c->size = at + memory;
+	c->size = ALIGN_UP(headers_size(c), PAGE_SIZE);
+	place_range(c, 0, low);
+	place_range(c, MEMMAP_ROM, c->rom ? MEMMAP_ROM_SIZE : 0);
+	place_range(c, MEMMAP_HIGH_RAM, memory - low);
 }
 
 static const struct ram *find_ram(const struct core *c, uint64_t pa, uint64_t len)
@@ -294,6 +310,7 @@ static int prepare(struct core *c)
 	if (err)
 		return err;
 	err = read_vcpus(c, fdt);
+	c->rom = has_firmware(fdt);
 	heap_free(fdt);
 	if (err)
 		return err_prefix(c->e, err, "snapshot '%s'", snap_info(c->sn)->name);
