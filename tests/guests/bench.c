@@ -13,6 +13,8 @@ enum {
 	ROUNDS = 101,
 	PM_TIMER = 0x608,
 	UART_LSR = 0x3fd,
+	PIT_COUNTER0 = 0x40,
+	PIT_CONTROL = 0x43, /* 0: latch counter 0 */
 	VECTOR = 0x60,
 	CMD_LINE_PTR = 0x228,
 	MSR_APIC_BASE = 0x1b,
@@ -26,6 +28,8 @@ enum {
 
 #define XAPIC  ((volatile uint32_t *)0xfee00000UL)
 #define IOAPIC ((volatile uint32_t *)0xfec00000UL)
+
+#define HPET_COUNTER ((volatile uint64_t *)0xfed000f0UL)
 
 static volatile unsigned taken;
 static volatile uint64_t taken_at;
@@ -95,6 +99,17 @@ static void op_cr4(void)
 	__asm__ volatile("mov %%cr4, %0; btc $7, %0; mov %0, %%cr4; btc $7, %0; mov %0, %%cr4"
 			 : "=&r"(v));
 }
+/* Latch, low byte, high byte. */
+static void op_pit(void)
+{
+	outb(PIT_CONTROL, 0);
+	inb(PIT_COUNTER0);
+	inb(PIT_COUNTER0);
+}
+static void op_hpet(void)
+{
+	(void)*HPET_COUNTER;
+}
 static void op_self_ipi(void)
 {
 	unsigned before = taken;
@@ -135,6 +150,8 @@ static const struct {
     {"lapic_read", op_xapic_read, false},
     {"lapic_write", op_xapic_write, false},
     {"mmio", op_ioapic, false},
+    {"pit", op_pit, false},
+    {"hpet", op_hpet, false},
     {"cr0_wp_twice", op_cr0, false},
     {"cr4_pge_twice", op_cr4, false},
     {"x2apic_read", op_x2apic_read, true},
