@@ -138,6 +138,16 @@ static const struct emul_ops guest_ops = {
     .io_write = port_write,
 };
 
+static int ram_read(void *ctx, gpa_t addr, void *buf, unsigned len)
+{
+	const struct vcpu *v = ctx;
+
+	return gmem_read(v->vm, addr, buf, len);
+}
+
+/* For walks that the guest's CPU would not do: they leave no trace in tables, nor on devices. */
+static const struct emul_ops ram_ops = {.read = ram_read};
+
 /* Breakpoints are linear addresses, accesses are not: it counts what a breakpoint's maps to. */
 static COLD void note_breakpoints(struct vcpu *v, gpa_t addr, unsigned len, bool write)
 {
@@ -148,7 +158,7 @@ static COLD void note_breakpoints(struct vcpu *v, gpa_t addr, unsigned len, bool
 	mask = vcpu_data_breakpoints(&v->state, write);
 	for (unsigned n = 0; n < 4; n++)
 		if ((mask >> n & 1) &&
-		    guest_walk(&v->state, &guest_ops, v, v->state.dr[n], 0, &w) == WALK_OK &&
+		    guest_walk(&v->state, &ram_ops, v, v->state.dr[n], 0, &w) == WALK_OK &&
 		    vcpu_breakpoint_covers(&v->state, n, w.gpa.a, addr.a, len))
 			v->device_hits |= (uint8_t)(1U << n);
 }

@@ -134,6 +134,22 @@ static void reserved_storm(void)
 	}
 }
 
+/* A breakpoint whose address is translated by tables that lie on a device: who looks for it there
+ * finds the device, and looks for breakpoints. */
+static void device_tables(void)
+{
+	enum { ENTRY = 256, P_W = 3 };
+	uint64_t cr3, *pml4, dr7 = 3UL << 16 | 1;
+
+	__asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+	pml4 = (uint64_t *)(uintptr_t)(cr3 & ~0xfffUL);
+	pml4[ENTRY] = 0xfee00000UL | P_W;
+	__asm__ volatile("mov %0, %%dr0" : : "r"(0xffff800000000000UL));
+	__asm__ volatile("mov %0, %%dr7" : : "r"(dr7));
+	for (;;)
+		(void)*(volatile uint32_t *)0xfee00020UL;
+}
+
 static void halt(void)
 {
 	__asm__ volatile("cli; hlt");
@@ -149,6 +165,7 @@ static const struct {
     {"msr-storm", msr_storm},
     {"mmio-storm", mmio_storm},
     {"reserved-storm", reserved_storm},
+    {"device-tables", device_tables},
     {"halt", halt},
 };
 
