@@ -202,8 +202,7 @@ bool exit_gp_sysenter(struct vcpu *v)
 	return true;
 }
 
-/* In 64-bit mode, after a SYSENTER from compatibility mode that the CPU has let pass. */
-static bool mend_code_segment(struct vcpu *v)
+bool vcpu_mend_code_segment(struct vcpu *v)
 {
 	const uint16_t both = SEG_ATTR_L | SEG_ATTR_DB;
 	uint16_t *attr = &v->state.seg[SEG_CS].attr;
@@ -241,5 +240,5 @@ static bool refused_cr3(struct vcpu *v)
 bool exit_refused(struct vcpu *v)
 {
 	vcpu_need(v, VG_SEGS | VG_CRS);
-	return mend_code_segment(v) || refused_cr3(v);
+	return vcpu_mend_code_segment(v) || refused_cr3(v);
 }

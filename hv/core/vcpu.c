@@ -405,6 +405,7 @@ static void park(struct vcpu *v)
 	vcpu_refresh_pdptes(v);
 	flags = irq_save();
 	vcpu_need(v, VG_ALL);
+	(void)vcpu_mend_code_segment(v);
 	want_irq_window(v, false);
 	vcpu_take_vectors(v);
 	irq_restore(flags);

@@ -189,6 +189,12 @@ bool exit_gp_sysenter(struct vcpu *v);
  * refused for something else is so again with the fault to be delivered: a triple fault.
  */
 bool exit_refused(struct vcpu *v);
+/*
+ * The first of these alone, for a vCPU whose state is about to be looked at and perhaps saved
+ * before the CPU could refuse it: true, if there was something to mend. VG_SEGS and VG_CRS are in
+ * v->state.
+ */
+bool vcpu_mend_code_segment(struct vcpu *v);
 /* msr.c */
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x);
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x);

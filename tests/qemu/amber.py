@@ -83,6 +83,14 @@ class Failure(Exception):
     """A promise that was not kept; the text says which."""
 
 
+class EmulatorDied(Failure):
+    """The machine is gone, and did not power itself off; said: all that the emulator printed."""
+
+    def __init__(self, text, said):
+        super().__init__(text + (f" ({said[-400:]})" if said else ""))
+        self.said = said
+
+
 def check(condition, text):
     if not condition:
         raise Failure(text)
@@ -279,9 +287,10 @@ class Machine:
         except (TimeoutError, socket.timeout):
             return False
         except OSError as e:
-            raise Failure(f"serial line: {e}") from None
+            raise EmulatorDied(f"serial line: {e}", self._last_words()) from None
         if not data:
-            raise Failure("the serial line was closed: the machine is gone" + self._last_words())
+            raise EmulatorDied("the serial line was closed: the machine is gone",
+                               self._last_words())
         text = data.decode(errors="replace")
         self.transcript += text
         self.buffer += text
@@ -305,7 +314,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             return ""
         said = self.process.stdout.read().decode(errors="replace").strip()
-        return f" (status {status}: {said[-400:]})"
+        return f"status {status}: {said}"
 
     def send(self, text):
         self.sock.sendall(text.encode())

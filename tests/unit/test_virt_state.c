@@ -118,22 +118,6 @@ static void svm_gives_canonical_addresses(void **state)
 	}
 }
 
-/* So does a code segment that is of 64 and of 32 bits, which its SYSENTER can leave. */
-static void svm_gives_one_code_size(void **state)
-{
-	struct vcpu_state *s = &cpu.state;
-	struct errmsg e;
-
-	(void)state;
-	rnd_seed();
-	while (rnd_vcpu(s, RND_NO_PENDING_DBG | RND_NO_MOVSS_WITH_IF) != RND_MODES - 1)
-		; /* 64-bit */
-	s->seg[SEG_CS].attr |= SEG_ATTR_L | SEG_ATTR_DB;
-	(void)fake_svm_pass(&cpu, HOST_BITS);
-	assert_int_equal(s->seg[SEG_CS].attr & (SEG_ATTR_L | SEG_ATTR_DB), SEG_ATTR_L);
-	assert_int_equal(vcpu_state_check(s, &e), OK);
-}
-
 static void svm_keeps_all(void **state)
 {
 	const pass_fn passes[] = {fake_svm_pass};
@@ -324,7 +308,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(vmx_keeps_all),
 	    cmocka_unit_test(svm_gives_canonical_addresses),
-	    cmocka_unit_test(svm_gives_one_code_size),
 	    cmocka_unit_test(svm_keeps_all),
 	    cmocka_unit_test(journeys_keep_all),
 	    cmocka_unit_test(what_passes_enters),

@@ -38,9 +38,6 @@ static inline void commit_seg(const struct seg *g, struct vmcb_seg *h)
 static void fetch_code(struct vcpu_state *s, const struct vmcb *c)
 {
 	fetch_seg(&s->seg[SEG_CS], &c->cs);
-	/* SYSENTER from compatibility mode, #UD on a CPU, leaves both there; see exit_refused(). */
-	if ((c->efer & EFER_LMA) && (s->seg[SEG_CS].attr & SEG_ATTR_L))
-		s->seg[SEG_CS].attr &= (uint16_t)~SEG_ATTR_DB;
 	fetch_seg(&s->seg[SEG_FS], &c->fs);
 	fetch_seg(&s->seg[SEG_GS], &c->gs);
 	s->seg[SEG_FS].base = canonical(s->seg[SEG_FS].base);
