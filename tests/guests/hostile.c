@@ -134,6 +134,11 @@ static void reserved_storm(void)
 	}
 }
 
+static void halt(void)
+{
+	__asm__ volatile("cli; hlt");
+}
+
 /* A breakpoint whose address is translated by tables that lie on a device: who looks for it there
  * finds the device, and looks for breakpoints. */
 static void device_tables(void)
@@ -146,13 +151,9 @@ static void device_tables(void)
 	pml4[ENTRY] = 0xfee00000UL | P_W;
 	__asm__ volatile("mov %0, %%dr0" : : "r"(0xffff800000000000UL));
 	__asm__ volatile("mov %0, %%dr7" : : "r"(dr7));
-	for (;;)
+	for (unsigned i = 0; i < 100; i++)
 		(void)*(volatile uint32_t *)0xfee00020UL;
-}
-
-static void halt(void)
-{
-	__asm__ volatile("cli; hlt");
+	halt();
 }
 
 static const struct {

@@ -13,7 +13,7 @@ ENDS = {
     "msr-storm": ("running", "none"),
     "mmio-storm": ("running", "none"),
     "reserved-storm": ("running", "none"),
-    "device-tables": ("running", "none"),
+    "device-tables": ("stopped", "halt"),
 }
 # whom the last one asks for what they do not have, one access in a round each
 ASKED = ["acpi-pm", "i8254", "ioapic", "mc146818", "serial0"]
