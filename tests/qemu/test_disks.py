@@ -17,8 +17,12 @@ def image_for(ctx, properties="size-mib = <64>;", disks=(), store_mib=512):
 
 
 def fill(m, name, mib):
-    """A file of random bytes on the disk; its checksum."""
-    m.shell(f"dd if=/dev/urandom of=/mnt/{name} bs=1M count={mib} 2>/dev/null; sync", 120)
+    """A file of random bytes on the disk, there for good; its checksum.
+
+    Twice sync: without a journal, Linux writes inodes after it has flushed the disk's cache
+    (ext4_write_inode(), ext4_sync_fs(), sync_bdevs()).
+    """
+    m.shell(f"dd if=/dev/urandom of=/mnt/{name} bs=1M count={mib} 2>/dev/null; sync; sync", 120)
     return checksum(m, name)
 
 
