@@ -15,7 +15,7 @@ LATER = 100_000_000  # ns: a pause at a moment of the machine's own clock
 
 
 def torture_manifest(ctx, name, seed, cpus=3, rest=2000):
-    plain = {"qemu-svm": 1, "bochs-svm": 2}.get(ctx.platform.name, 0)
+    plain = {"qemu-svm": 1, "bochs-svm": 6}.get(ctx.platform.name, 0)
     return compile_manifest(ctx.folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; memory-mib = <32>; cpus {{ count = <{cpus}>; }};
   boot {{ method = "linux"; kernel = "torture.bz";

@@ -377,10 +377,10 @@ static void trip(struct cpu *c)
 	}
 	/* real mode has no other stack than the one that a program has just spoilt */
 	cpu_restart(c, other,
-	    once_in(c, 32)  ? TRIP_REAL
-	    : once_in(c, 3) ? TRIP_LONG
-	    : once_in(c, 2) ? TRIP_USER32
-			    : TRIP_V86);
+	    once_in(c, 32)			      ? TRIP_REAL
+	    : once_in(c, 3)			      ? TRIP_LONG
+	    : (plain & PLAIN_NO_V86) || once_in(c, 2) ? TRIP_USER32
+						      : TRIP_V86);
 }
 
 static void apic(struct cpu *c)

@@ -14,6 +14,8 @@
  * "invalid tss" at a trap after LTR of a null selector, which it takes.
  * - 2: Bochs 3.0 carries a debug trap that a guest's instruction has met over #VMEXIT, and
  *   raises it in the host's first instruction.
+ * - 4: Bochs 3.0 loads the host's RFLAGS at #VMEXIT while the guest's VM is still set, and gives
+ * up: "VM is set in long mode !".
  */
 #include "torture.h"
 

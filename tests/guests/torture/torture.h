@@ -84,7 +84,7 @@ struct cpu {
 
 extern struct cpu cpus[MAX_CPUS];
 extern unsigned ncpus, rest_us;
-enum plain { PLAIN_VECTORS = 1, PLAIN_STEPS = 2 };
+enum plain { PLAIN_VECTORS = 1, PLAIN_STEPS = 2, PLAIN_NO_V86 = 4 };
 extern unsigned plain; /* what is left out: main.c */
 
 /* --- random numbers (rng.c) --- */
