@@ -327,8 +327,12 @@ static void wait_for_change(struct gmem *m, uint64_t seen)
 	spin_unlock(&m->wait_lock, flags);
 }
 
-/* Asks the source for a chunk that is not there and waits; zeros need no host memory. Lock held. */
-static int try_fetch(struct gmem *m, uint64_t chunk)
+/*
+ * Asks the source for a chunk that is not there and waits; zeros need no host memory. first: who
+ * asks has not waited for it yet, and what the source said before is not an answer: it says so
+ * again as long as it wants for memory itself, also when nobody waits. Lock held.
+ */
+static int try_fetch(struct gmem *m, uint64_t chunk, bool first)
 {
 	if (!m->pending || !bitmap_test(m->pending, chunk))
 		return OK;
@@ -336,19 +340,20 @@ static int try_fetch(struct gmem *m, uint64_t chunk)
 		return ERR_CORRUPT;
 	if (m->starved == chunk) {
 		m->starved = NO_CHUNK;
-		return ERR_NOMEM;
+		if (!first)
+			return ERR_NOMEM;
 	}
 	m->source->want(m->source->ctx, gmem_chunk_addr(m, chunk));
 	return ERR_BUSY;
 }
 
 /* OK, or ERR_BUSY: not yet; ERR_NOMEM; ERR_CORRUPT: lost. Lock held. */
-static int try_ready(struct vm *vm, uint64_t chunk, bool write)
+static int try_ready(struct vm *vm, uint64_t chunk, bool write, bool first)
 {
 	struct gmem *m = vm->gmem;
 
 	if (!m->frame[chunk].a) {
-		int err = try_fetch(m, chunk);
+		int err = try_fetch(m, chunk, first);
 
 		if (!err)
 			err = gmem_back(vm, chunk, NULL);
@@ -363,11 +368,11 @@ int gmem_fetch(struct vm *vm, uint64_t chunk)
 	struct gmem *m = vm->gmem;
 	int err;
 
-	for (;;) {
+	for (bool first = true;; first = false) {
 		uint64_t seen = changes_so_far(m);
 
 		mutex_lock(&m->lock);
-		err = try_fetch(m, chunk);
+		err = try_fetch(m, chunk, first);
 		mutex_unlock(&m->lock);
 		if (err != ERR_BUSY)
 			return err;
@@ -394,7 +399,7 @@ int gmem_get_ready(struct vm *vm, uint64_t chunk, bool write)
 		int err;
 
 		mutex_lock(&m->lock);
-		err = try_ready(vm, chunk, write);
+		err = try_ready(vm, chunk, write, first);
 		mutex_unlock(&m->lock);
 		switch (err) {
 		case OK:

@@ -751,6 +751,9 @@ static void fetches_what_is_touched(void **state)
 	assert_int_equal(fake_of(vm)->fail_disposition, DISP_NO_MEMORY);
 	assert_int_equal(gmem_read(vm, gpa(8 * GMEM_CHUNK), &b, 1), OK);
 	assert_int_equal(b, 8);
+	gmem_starve(vm, gpa(11 * GMEM_CHUNK)); /* nobody waited: no answer to who asks later */
+	assert_int_equal(gmem_read(vm, gpa(11 * GMEM_CHUNK), &b, 1), OK);
+	assert_int_equal(b, source_byte(11));
 	loses = true;
 	assert_int_equal(gmem_read(vm, gpa(9 * GMEM_CHUNK), &b, 1), ERR_RETRY);
 	loses = false;
