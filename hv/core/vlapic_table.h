@@ -143,8 +143,9 @@ DEVICE_REGISTERS(xapic_registers) = {
     .model = "local APIC, xAPIC mode",
     .title = "registers in memory",
     .sheet = "Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, chapter 11",
-    .doc = "LVT CMCI is not implemented: the version register says so. The page moves with "
-	   "IA32_APIC_BASE. Registers are written by aligned\naccesses of 4 bytes. A register that "
+    .doc = "Machines from snapshots of before have no LVT CMCI: their version register says "
+	   "01050014h. The page moves with IA32_APIC_BASE. Registers are written by "
+	   "aligned\naccesses of 4 bytes. A register that "
 	   "does not exist is an error of the ESR, and counted.",
     .tests = "test_vlapic.c",
     .ranges = REG_RANGES({REG_MEMORY, APIC_BASE_DEFAULT, PAGE_SIZE, 16}),
