@@ -301,38 +301,51 @@ DEATHS = {
     "qemu-svm": r"\(status -(6|11)\)|tcg fatal error",  # its translator: SIGSEGV, abort
     "bochs-svm": r"PANIC.*in long mode !|in long mode !",  # what it does not expect of a guest
 }
-DEATHS_MAX = 4
+DEATHS_MAX = 4  # and as many more for each ten minutes of virtual time that are asked for
+
+
+class Sitting:
+    """What is asked for, and what of it the lives that are over have done."""
+
+    def __init__(self, ctx):
+        self.seconds = float(os.environ.get("AMBER_TORTURE_SECONDS",
+                                            30 if ctx.platform.slow == 1 else 20))
+        # AMBER_TORTURE_VIRTUAL: until so many seconds of the guests' own clocks have gone by
+        self.virtual = float(os.environ.get("AMBER_TORTURE_VIRTUAL", 0))
+        self.rest = int(os.environ.get("AMBER_TORTURE_REST", 2000))
+        self.deaths_max = DEATHS_MAX * (1 + int(self.virtual / 600))
+        self.done_ns = 0  # in lives that a fault of the emulator has ended
 
 
 def test_torture(ctx):
     """A guest that does everything wrong, saved and restored at any moment, hurts only itself."""
-    for deaths in range(DEATHS_MAX + 1):
+    sitting = Sitting(ctx)
+    for deaths in range(sitting.deaths_max + 1):
         try:
-            torture(ctx)
+            torture(ctx, sitting)
             return
         except EmulatorDied as e:
             fault = re.search(DEATHS.get(ctx.platform.name, "$^"), e.said)
-            if not fault or deaths == DEATHS_MAX or re.search("(?i)triple fault", e.said):
+            if not fault or deaths == sitting.deaths_max or re.search("(?i)triple fault", e.said):
                 raise
-            print(f"  {ctx.platform.name} itself died of the guest ({fault.group(0)}): begun anew",
-                  flush=True)
+            print(f"  {ctx.platform.name} itself died of the guest ({fault.group(0)}): begun anew "
+                  f"after {sitting.done_ns / 1e9:.1f} s of virtual time", flush=True)
 
 
-def torture(ctx):
-    """One machine's life."""
-    seconds = float(os.environ.get("AMBER_TORTURE_SECONDS", 30 if ctx.platform.slow == 1 else 20))
-    virtual = float(os.environ.get("AMBER_TORTURE_VIRTUAL", 0))
-    rest = int(os.environ.get("AMBER_TORTURE_REST", 2000))
+def torture(ctx, sitting):
+    """One machine's life, as long as the sitting wants it."""
+    seconds, virtual, rest = sitting.seconds, sitting.virtual, sitting.rest
     names, image = torture_image(ctx, MACHINES, rest)
-    # AMBER_TORTURE_VIRTUAL: until so many seconds of the guests' own clocks have gone by
     with Machine(image, ctx.platform, timeout=int(seconds + 20 * virtual) + 900) as m:
         m.prompt()
         witness = Witness(m)
         before = settled_memory(m)
         t = Torture(ctx, m, names)
         end, asked = time.monotonic() + seconds, time.monotonic()
-        while time.monotonic() < end or t.virtual_ns < virtual * 1e9:
+        begun_ns = sitting.done_ns
+        while time.monotonic() < end or sitting.done_ns < virtual * 1e9:
             t.step()
+            sitting.done_ns = begun_ns + t.virtual_ns
             if time.monotonic() - asked > 10:
                 t.heartbeat()
                 t.moves()
@@ -343,6 +356,8 @@ def torture(ctx):
         t.heartbeat()
         witness.ask()
         report(t)
+        if virtual:
+            print(f"  {sitting.done_ns / 1e9:.1f} s of virtual time in all lives", flush=True)
         log_is_clean(m)
         t.forget()
         for n in names:
