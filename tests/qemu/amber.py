@@ -317,7 +317,10 @@ class Machine:
         return f"status {status}: {said}"
 
     def send(self, text):
-        self.sock.sendall(text.encode())
+        try:
+            self.sock.sendall(text.encode())
+        except OSError as e:
+            raise EmulatorDied(f"serial line: {e}", self._last_words()) from None
 
     def expect(self, pattern, timeout=120):
         """Waits for a regular expression; returns the match; drops all before its end."""

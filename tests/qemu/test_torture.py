@@ -301,7 +301,8 @@ DEATHS = {
     "qemu-svm": r"\(status -(6|11)\)|tcg fatal error",  # its translator: SIGSEGV, abort
     "bochs-svm": r"PANIC.*in long mode !|in long mode !",  # what it does not expect of a guest
 }
-DEATHS_MAX = 4  # and as many more for each ten minutes of virtual time that are asked for
+DEATHS_MAX = 4  # and one more for each LIFE_S seconds of virtual time that are asked for
+LIFE_S = 20
 
 
 class Sitting:
@@ -313,7 +314,7 @@ class Sitting:
         # AMBER_TORTURE_VIRTUAL: until so many seconds of the guests' own clocks have gone by
         self.virtual = float(os.environ.get("AMBER_TORTURE_VIRTUAL", 0))
         self.rest = int(os.environ.get("AMBER_TORTURE_REST", 2000))
-        self.deaths_max = DEATHS_MAX * (1 + int(self.virtual / 600))
+        self.deaths_max = DEATHS_MAX + int(self.virtual / LIFE_S)
         self.done_ns = 0  # in lives that a fault of the emulator has ended
 
 
