@@ -279,11 +279,11 @@ def settled_memory(m):
     return last
 
 
-def torture_image(ctx, machines, rest):
+def torture_image(ctx, life, machines, rest):
     names = [f"t{n}" for n in range(machines)]
     manifests = [torture_manifest(ctx, n, ctx.random.randrange(1, 1 << 31), rest=rest)
                  for n in names]
-    return names, Image(ctx.folder, manifests=[witness_manifest(ctx)] + manifests, payloads=[
+    return names, Image(ctx.folder, f"life-{life}.img", manifests=[witness_manifest(ctx)] + manifests, payloads=[
         BUILD / "guests/torture.bz", BUILD / "guests/witness.bz"])
 
 
@@ -315,6 +315,7 @@ class Sitting:
         self.virtual = float(os.environ.get("AMBER_TORTURE_VIRTUAL", 0))
         self.rest = int(os.environ.get("AMBER_TORTURE_REST", 2000))
         self.deaths_max = DEATHS_MAX + int(self.virtual / LIFE_S)
+        self.lives = 0
         self.done_ns = 0  # in lives that a fault of the emulator has ended
 
 
@@ -336,7 +337,8 @@ def test_torture(ctx):
 def torture(ctx, sitting):
     """One machine's life, as long as the sitting wants it."""
     seconds, virtual, rest = sitting.seconds, sitting.virtual, sitting.rest
-    names, image = torture_image(ctx, MACHINES, rest)
+    sitting.lives += 1
+    names, image = torture_image(ctx, sitting.lives, MACHINES, rest)
     with Machine(image, ctx.platform, timeout=int(seconds + 20 * virtual) + 900) as m:
         m.prompt()
         witness = Witness(m)
