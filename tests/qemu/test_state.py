@@ -95,6 +95,27 @@ def test_state(ctx):
         m.poweroff()
 
 
+@needs("real time")
+def test_state_crowded(ctx):
+    """Saved and restored again and again while the others spin: no CPU forgets its timer."""
+    with Machine(state_image(ctx), ctx.platform) as m:
+        m.prompt()
+        saved = [name for name in ("v3", "v2") if start(m, name)]
+        for name in saved:
+            save(m, name)
+        poison(m)
+        for _ in range(8):
+            for name in saved:
+                restore(m, name)
+            for name in saved:
+                save(m, name)
+        for name in saved:
+            restore(m, name)
+            halted(m, name)
+            finish(m, name)
+        m.poweroff()
+
+
 def test_state_live(ctx):
     """The same for a machine that is only saved, and for one that is paused meanwhile."""
     with Machine(state_image(ctx), ctx.platform) as m:
