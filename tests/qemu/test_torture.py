@@ -65,7 +65,7 @@ class Torture:
     def __init__(self, ctx, m, names):
         self.ctx, self.m, self.random = ctx, m, ctx.random
         self.names, self.turn = names, 0
-        self.snapshots, self.marked = [], False
+        self.snapshots, self.saves, self.marked = [], 0, False
         self.virtual_ns, self.last_ns = 0, 0
         self.ends, self.done, self.beats = {}, {}, []
         self.name = None
@@ -161,11 +161,12 @@ class Torture:
         return False
 
     def op_save(self):
-        name = f"s{len(self.snapshots)}"
         paused = self.random.random() < 0.5 and self.pause_somewhere()
         if not paused and self.m.vm(self.name)["state"] != "running":
             return
         self.clock()
+        self.saves += 1
+        name = f"s{self.saves}"
         options = self.random.choice(["", "--full", "--buffer=64"])
         answer = self.m.json(f"snapshot save {self.name} {name} {options}", 120)
         if answer.get("ok"):
