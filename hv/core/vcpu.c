@@ -219,6 +219,11 @@ static bool in_shadow(const struct vcpu_state *s)
 	return s->sti_shadow | s->movss_shadow;
 }
 
+static bool may_interrupt(const struct vcpu_state *s)
+{
+	return (s->rflags & RFLAGS_IF) && !in_shadow(s);
+}
+
 static void want_irq_window(struct vcpu *v, bool on)
 {
 	if (v->irq_window != on) {
@@ -237,7 +242,7 @@ static void inject_interrupt(struct vcpu *v, bool slot_taken)
 		want_irq_window(v, false);
 		return;
 	}
-	if (slot_taken || !(s->rflags & RFLAGS_IF) || in_shadow(s)) {
+	if (slot_taken || !may_interrupt(s)) {
 		want_irq_window(v, true);
 		return;
 	}
@@ -267,6 +272,14 @@ static void inject_something(struct vcpu *v)
 	unsigned type = first->type;
 	bool taken = type != EVENT_NONE;
 
+	/* An interrupt that was cut short waits if interrupts are off by now: no CPU delivers it.
+	 */
+	if (UNLIKELY(type == EVENT_INTR && !may_interrupt(s))) {
+		want_irq_window(v, true);
+		if (s->apic.nmi_pending)
+			(void)inject_nmi(v);
+		return;
+	}
 	if (taken) {
 		virt->inject(v, first);
 		first->type = EVENT_NONE;

@@ -12,12 +12,14 @@
 
 #include "hv/arch/x86/svm/svm_impl.h"
 
+struct svm_features svm_features; /* of svm.c, which is not needed else */
 static struct vmcb vmcb __attribute__((aligned(4096)));
 static struct virt_vcpu half;
 static struct vcpu cpu;
 
 static int set_up(void **state)
 {
+	svm_features.forgets_irqs = false;
 	memset(&vmcb, 0, sizeof(vmcb));
 	half = (struct virt_vcpu){.vmcb = &vmcb, .clean = UINT32_MAX};
 	cpu.virt = &half;
@@ -64,6 +66,25 @@ static void interrupt_not_taken_comes_back(void **state)
 	assert_int_equal(cpu.state.injected.vector, 0xec);
 	assert_int_equal(vmcb.vintr, 0);
 	assert_false(half.virq);
+}
+
+/* QEMU may lose V_IRQ on its way in: then it has delivered nothing. */
+static void interrupt_forgotten_comes_back(void **state)
+{
+	svm_features.forgets_irqs = true;
+	inject(EVENT_INTR, 0xec);
+	vmcb.vintr &= ~VINTR_IRQ;
+	vmcb.exit_int_info = 0;
+	svm_collect_virq(&cpu);
+	assert_int_equal(cpu.state.injected.type, EVENT_INTR);
+	assert_int_equal(cpu.state.injected.vector, 0xec);
+
+	cpu.state.injected.type = EVENT_NONE;
+	inject(EVENT_INTR, 0xec);
+	vmcb.vintr &= ~VINTR_IRQ;
+	vmcb.exit_int_info = 3 << VMCB_EVENT_TYPE_SHIFT | 0xec; /* delivered: valid no more */
+	svm_collect_virq(&cpu);
+	assert_int_equal(cpu.state.injected.type, EVENT_NONE);
 }
 
 /* One slot for the interrupt and the dummy that makes the window: that waits for an exit. */
@@ -171,6 +192,7 @@ int main(void)
 	    cmocka_unit_test_setup(interrupt_is_virtual, set_up),
 	    cmocka_unit_test_setup(interrupt_taken_is_gone, set_up),
 	    cmocka_unit_test_setup(interrupt_not_taken_comes_back, set_up),
+	    cmocka_unit_test_setup(interrupt_forgotten_comes_back, set_up),
 	    cmocka_unit_test_setup(window_waits_for_the_interrupt, set_up),
 	    cmocka_unit_test_setup(interrupt_takes_the_windows_slot, set_up),
 	    cmocka_unit_test_setup(window_closes, set_up),

@@ -90,6 +90,14 @@ static void identify_brand(void)
 	}
 }
 
+/* QEMU's leaf 4000'0000 says "TCGTCGTCGTCG" then. */
+static bool is_tcg(void)
+{
+	struct cpuid_regs r = cpuid(0x40000000, 0);
+
+	return r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447;
+}
+
 void cpu_identify(void)
 {
 	struct host_cpu *h = &host_cpu;
@@ -107,6 +115,7 @@ void cpu_identify(void)
 	h->xsave = r.ecx & CPUID_1_ECX_XSAVE;
 	h->rdrand = r.ecx & CPUID_1_ECX_RDRAND;
 	h->hypervisor = r.ecx & CPUID_1_ECX_HYPERVISOR;
+	h->tcg = h->hypervisor && is_tcg();
 	h->pge = r.edx & CPUID_1_EDX_PGE;
 	h->pat = r.edx & CPUID_1_EDX_PAT;
 	if (h->max_leaf >= 7) {

@@ -259,6 +259,7 @@ struct host_cpu {
 	bool xsave, x2apic, tsc_deadline, invariant_tsc, rdrand;
 	bool svm, vmx;	 /* announced by CPUID; whether usable is the back end's to find out */
 	bool hypervisor; /* runs under another one (CPUID 1 ECX bit 31) */
+	bool tcg;	 /* that is QEMU, which emulates the CPU by itself, without KVM */
 };
 extern struct host_cpu host_cpu;
 

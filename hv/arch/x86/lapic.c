@@ -16,6 +16,7 @@ enum {
 	LVT_NMI = 4 << 8,
 	LVT_MASKED = 1 << 16,
 	LVT_TIMER_ONE_SHOT = 0 << 17,
+	LVT_TIMER_PERIODIC = 1 << 17,
 	LVT_TIMER_TSC_DEADLINE = 2 << 17,
 	ICR_PENDING = 1 << 12,
 	ICR_ASSERT = 1 << 14,
@@ -25,7 +26,14 @@ enum {
 	ISR_WORDS = 8,
 };
 /* Further ahead than the counter reaches: the interrupt then finds nothing due and arms again. */
-#define ARM_LIMIT      1000000000000ULL
+#define ARM_LIMIT 1000000000000ULL
+/*
+ * QEMU's SVM may forget an interrupt (svm_run.c, remember_irqs()). There the timer is periodic: it
+ * comes again after as long, and at least twenty times a second, with which whatever else was
+ * forgotten is remembered. No shorter than REPEAT_LEAST: nobody could keep up with it.
+ */
+#define REPEAT	       50000000ULL
+#define REPEAT_LEAST   5000ULL
 #define APIC_BASE_ADDR 0x000ffffffffff000ULL
 
 static bool x2;
@@ -46,6 +54,16 @@ static void lapic_write(enum lapic_reg reg, uint32_t v)
 		wrmsr(MSR_X2APIC_FIRST + reg / 16, v);
 	else
 		mmio_write32(regs + reg, v);
+}
+
+static bool repeats(void)
+{
+	return host_cpu.tcg && host_cpu.svm && !host_cpu.tsc_deadline;
+}
+
+static uint32_t timer_mode(void)
+{
+	return repeats() ? LVT_TIMER_PERIODIC : LVT_TIMER_ONE_SHOT;
 }
 
 uint32_t lapic_id(void)
@@ -116,6 +134,8 @@ static void on_error(void *arg)
 
 static void on_timer(void *arg)
 {
+	if (repeats())
+		lapic_timer_arm(UINT64_MAX); /* at the rate of no timer, unless there is one */
 	if (timer_fn)
 		timer_fn();
 }
@@ -176,7 +196,7 @@ void lapic_init_cpu(void)
 		/* Orders the mode change before the first deadline (SDM volume 3, 11.5.4.1). */
 		__asm__ volatile("mfence" : : : "memory");
 	} else {
-		lapic_write(LAPIC_LVT_TIMER, LVT_TIMER_ONE_SHOT | IRQ_VECTOR_TIMER);
+		lapic_write(LAPIC_LVT_TIMER, timer_mode() | IRQ_VECTOR_TIMER);
 	}
 }
 
@@ -193,7 +213,7 @@ static uint64_t measure_timer(void)
 	ticks = UINT32_MAX - lapic_read(LAPIC_TIMER_CURRENT);
 	elapsed = tsc_to_ns(tsc_now()) - start;
 	lapic_write(LAPIC_TIMER_INITIAL, 0);
-	lapic_write(LAPIC_LVT_TIMER, LVT_TIMER_ONE_SHOT | IRQ_VECTOR_TIMER);
+	lapic_write(LAPIC_LVT_TIMER, timer_mode() | IRQ_VECTOR_TIMER);
 	irq_restore(flags);
 	return ((uint64_t)ticks << 32) / elapsed;
 }
@@ -232,6 +252,8 @@ void lapic_timer_arm(uint64_t deadline)
 	}
 	now = tsc_to_ns(tsc_now());
 	ns = deadline > now ? MIN(deadline - now, ARM_LIMIT) : 0;
+	if (repeats())
+		ns = MAX(MIN(ns, REPEAT), REPEAT_LEAST);
 	ticks = (uint64_t)(((unsigned __int128)ns * timer_mult) >> 32) + 1;
 	lapic_write(LAPIC_TIMER_INITIAL, (uint32_t)MIN(ticks, (uint64_t)UINT32_MAX));
 }

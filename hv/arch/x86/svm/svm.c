@@ -56,17 +56,6 @@ static struct npt_format npt_format = {
     .max_level = 2,
 };
 
-/* QEMU's own CPUs, not KVM's. Its leaf 4000'0000 says "TCGTCGTCGTCG". */
-static bool is_tcg(void)
-{
-	struct cpuid_regs r;
-
-	if (!host_cpu.hypervisor)
-		return false;
-	r = cpuid(0x40000000, 0);
-	return r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447;
-}
-
 static int svm_probe(struct errmsg *e)
 {
 	struct cpuid_regs f;
@@ -90,7 +79,7 @@ static int svm_probe(struct errmsg *e)
 	    .flush_by_asid = f.edx & SVM_CPUID_FLUSH_ASID,
 	    .decode_assist = f.edx & SVM_CPUID_DECODE,
 	    .asids = f.ebx,
-	    .forgets_irqs = is_tcg(),
+	    .forgets_irqs = host_cpu.tcg,
 	};
 	if (host_cpu.page_1g)
 		npt_format.max_level = 3;

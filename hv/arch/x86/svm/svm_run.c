@@ -216,9 +216,11 @@ static inline void before_entry(struct vcpu *v)
 }
 
 /*
- * QEMU (7.2) takes V_IRQ back at #VMEXIT in a word of flags that its other threads set
- * bits in meanwhile: now and then a bit gets lost, and with it an interrupt that the local APIC
- * has, until that APIC has cause to look again. A write of TPR is one; it stays 0.
+ * QEMU (7.2) sets V_IRQ at VMRUN, and takes it back at #VMEXIT, in a word of flags in which another
+ * of its threads sets bits meanwhile; neither does it atomically. Now and then a bit gets lost:
+ * the other thread's, and with it an interrupt that the local APIC has, until that has cause to
+ * look again. A write of TPR is one; it stays 0. (The timer is another: lapic.c. If V_IRQ is the
+ * bit that is lost: svm_collect_virq().)
  */
 static inline void remember_irqs(void)
 {
