@@ -10,7 +10,9 @@ def machine(ctx, name, mem=1024, timeout=900):
     image = ctx.folder / f"{name}.img"
     run([ROOT / "tools/guest", "image", name, "--output", image, "--loader", default_loader()],
         timeout=1200)
-    return Machine(image, ctx.platform, mem=mem, timeout=timeout)
+    m = Machine(image, ctx.platform, mem=mem, timeout=timeout)
+    m.image = image
+    return m
 
 
 def test_guest_gnumach(ctx):
@@ -108,6 +110,77 @@ def test_guest_debian_uefi(ctx):
         m.expect(r"Power down", 300)
         m.detach()
         m.until(lambda: m.vm("debian-uefi")["disposition"] == "poweroff", 60, "it is not off")
+        m.poweroff()
+
+
+COUNT = "/root/count"
+
+
+def busy(m):
+    """Attached: work to be frozen in the middle of: a count on the disk, files and their sums."""
+    whole(m, "for d in /root /dev/shm; do dd if=/dev/urandom of=$d/data bs=1M count=16 status=none;"
+             " sha256sum $d/data; done > /root/sums; sync")
+    whole(m, f"(n=0; while sleep 0.2; do n=$((n+1)); echo $n >> {COUNT}; done) & true")
+
+
+def goes_on(m, name, since):
+    """Attached: all of it is as it was, and goes on; returns the count."""
+    m.send("\r")
+    m.expect(r"whole# ", 120)
+    now = int(whole(m, f"tail -n 1 {COUNT}"))
+    check(now >= since, f"{name}: counted to {since}, is at {now}")
+    whole(m, f"while [ $(tail -n 1 {COUNT}) -le {now} ]; do sleep 0.1; done", 60)
+    lines = whole(m, f"awk '$1 != NR {{print; exit}}' {COUNT}")
+    check(not lines, f"{name}: its count is broken: {lines}")
+    whole(m, "echo 3 > /proc/sys/vm/drop_caches")
+    bad = whole(m, "sha256sum -c --quiet /root/sums 2>&1", 300)
+    check(not bad, f"{name}: {bad}")
+    said = whole(m, "dmesg | grep -E 'I/O error|EXT4-fs error|lockup|hung task|BUG|Oops|rcu.*stall'")
+    check(not said, f"{name}: its kernel says: {said}")
+    check(whole(m, "systemctl is-system-running") == "running", f"{name}: systemd has trouble")
+    return now
+
+
+def test_guest_frozen(ctx):
+    """A whole Debian on UEFI is thrown back, frozen over a power-off, thawed and cloned."""
+    name = "debian-uefi"
+    with machine(ctx, name, mem=2560, timeout=3600) as m:
+        m.prompt()
+        m.attach(name)
+        log_in(m, name)
+        busy(m)
+        at = int(whole(m, f"sleep 1; tail -n 1 {COUNT}"))
+        m.detach()
+        m.ok(f"snapshot save {name} live", 300)
+        m.attach(name)
+        m.send("\r")
+        m.expect(r"whole# ", 120)
+        whole(m, "efibootmgr -q -c -d /dev/vda -p 1 -L later -l '\\EFI\\debian\\grubx64.efi'")
+        whole(m, "echo later > /root/later; rm /root/data; sync")
+        m.detach()
+        m.ok("snapshot restore live --yes", 300)
+        m.attach(name)
+        at = goes_on(m, name, at)
+        check(whole(m, "ls /root/later 2>&1").startswith("ls: cannot"), "a file from later is there")
+        check("later" not in whole(m, "efibootmgr"), "a variable from later is there")
+        m.detach()
+        m.ok(f"snapshot save {name} ice --poweroff", 300)
+        m.poweroff()
+        image = m.image
+    with Machine(image, ctx.platform, mem=2560, timeout=3600) as m:
+        m.prompt()
+        m.ok("snapshot restore ice --yes", 300)
+        m.attach(name)
+        at = goes_on(m, name, at)
+        whole(m, "efibootmgr -q -c -d /dev/vda -p 1 -L thawed -l '\\EFI\\debian\\grubx64.efi'")
+        m.detach()
+        m.ok(f"vm poweroff {name}", 60)
+        m.ok("vm clone ice twin --count=2", 300)
+        for twin in ("twin-1", "twin-2"):
+            m.attach(twin)
+            goes_on(m, twin, at)
+            check("thawed" not in whole(m, "efibootmgr"), f"{twin}: a variable of another machine")
+            m.detach()
         m.poweroff()
 
 
