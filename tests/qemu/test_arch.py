@@ -39,6 +39,11 @@ KNOWN = (
     ("task", "EIP beyond CS: saved EIP", "qemu-svm", "the next EIP is that of the old task"),
     ("task", "LDT: accessed", "qemu-svm", "task switches do not set accessed bits"),
     ("task", "PDPTE: *", "qemu-svm", "PDPTEs are not checked"),
+    ("task", "T: DR6", "bochs-svm", "#DB exits before DR6 is written"),
+    ("task", "CS: RPL", "bochs-svm", "SS is looked at first, and does not fit either"),
+    ("task", "PDPTE: *", "bochs-svm", "PDPTEs are not checked"),
+    ("task", "NMI: open behind IRET", "bochs-svm", "a task switch drops the single step that "
+     "would show that IRET is done"),
 )
 # What is not even tried, by a word on the command line: kernel, word, platform, reason.
 LEFT_OUT = (

@@ -708,6 +708,7 @@ static void make_tables(void)
 
 static void in_address_spaces(const char *what, uint32_t here, uint32_t there)
 {
+	make_tables();
 	WRITE(cr3, here);
 	WRITE(cr0, READ(cr0) | CR0_PG | CR0_WP);
 	put(what);
@@ -749,13 +750,15 @@ static void in_address_spaces(const char *what, uint32_t here, uint32_t there)
 /* A reserved bit in a PDPTE of the new task: #GP in it, by the old tables. */
 static void bad_pdpte(void)
 {
+	make_tables(); /* QEMU marks PDPTEs as accessed: a reserved bit */
+	WRITE(cr0, READ(cr0) | CR0_PG);
 	prepare();
 	tss[BROKEN].cr3 = (uint32_t)pae_top[1];
 	pae_top[1][3] |= 2;
 	try_call(sel_of(BROKEN));
 	check_eq("PDPTE: vector, error", caught.vector << 16 | caught.error, GP << 16);
 	check_eq("PDPTE: in the new task", caught.link, sel_of(BROKEN));
-	pae_top[1][3] &= ~2ULL;
+	WRITE(cr0, READ(cr0) & ~CR0_PG);
 }
 
 static void set_up(void)
@@ -779,7 +782,6 @@ static void set_up(void)
 	idt[DB] = ((uint32_t)debug_handler & 0xffff) | (uint64_t)SEL_CODE << 16 | 0x8eULL << 40 |
 		  (uint64_t)((uint32_t)debug_handler >> 16) << 48;
 	__asm__ volatile("lidt %0; ltr %w1" : : "m"(r), "r"(sel_of(MAIN)) : "memory");
-	make_tables();
 }
 
 void task_main(void)
@@ -799,8 +801,6 @@ void task_main(void)
 	in_address_spaces("32-bit paging", (uint32_t)pages[0], (uint32_t)pages[1]);
 	WRITE(cr4, READ(cr4) | CR4_PAE);
 	in_address_spaces("PAE paging", (uint32_t)pae_top[0], (uint32_t)pae_top[1]);
-	WRITE(cr0, READ(cr0) | CR0_PG);
 	bad_pdpte();
-	WRITE(cr0, READ(cr0) & ~CR0_PG);
 	finish();
 }
