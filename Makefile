@@ -45,7 +45,7 @@ $(O)/hv/lib/string.o $(O)/hv/arch/x86/ubsan.o: HV_CFLAGS += -fno-builtin
 COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.c) \
 	$(addprefix hv/dev/,acpi_dsdt.c acpi_link.c acpi_tables.c aml.c disk_backend.c flash.c fw_cfg.c mp_table.c \
 	pc.c smbios.c) \
-	$(addprefix hv/core/,selftest.c vm.c vm_config.c vm_config_check.c boot_image.c \
+	$(addprefix hv/core/,selftest.c exit_task.c vm.c vm_config.c vm_config_check.c boot_image.c \
 	boot_firmware.c boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
 	emul_alu.c emul_segment.c emul_vector.c ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c \

@@ -92,24 +92,27 @@ static uint64_t operand(struct vcpu *v, const struct cr_insn *in)
 	return vcpu_is_64bit(&v->state) ? value : (uint32_t)value;
 }
 
-/* The four PDPTEs that PAE paging loads at MOV to CR3, CR0 and CR4 (SDM volume 3, 4.4.1). */
-static bool load_pdptes(struct vcpu *v, uint64_t cr3)
+bool vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4])
 {
-	uint64_t pdpte[4],
-	    reserved = BIT(1) | BIT(2) | 0x1e0 | ~(BIT(v->vm->cpu_model->phys_bits) - 1);
+	uint64_t reserved = BIT(1) | BIT(2) | 0x1e0 | ~(BIT(v->vm->cpu_model->phys_bits) - 1);
 
-	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, sizeof(pdpte)))
+	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, 4 * sizeof(pdpte[0])))
 		return false;
 	for (unsigned i = 0; i < 4; i++)
 		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
 			return false;
-	memcpy(v->state.pdpte, pdpte, sizeof(pdpte));
 	return true;
 }
 
-static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
+/* As MOV to CR3, CR0 and CR4 does it (SDM volume 3, 4.4.1). */
+static bool load_pdptes(struct vcpu *v, uint64_t cr3)
 {
-	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+	uint64_t pdpte[4];
+
+	if (!vcpu_read_pdptes(v, cr3, pdpte))
+		return false;
+	memcpy(v->state.pdpte, pdpte, sizeof(pdpte));
+	return true;
 }
 
 void vcpu_refresh_pdptes(struct vcpu *v)
@@ -120,7 +123,7 @@ void vcpu_refresh_pdptes(struct vcpu *v)
 		return;
 	vcpu_need(v, VG_CRS);
 	/* entries that the guest has spoilt meanwhile: the last good ones stay */
-	if (UNLIKELY(pae_paging(s->cr0, s->cr4, s->efer)) && !load_pdptes(v, s->cr3))
+	if (UNLIKELY(vcpu_pae_paging(s->cr0, s->cr4, s->efer)) && !load_pdptes(v, s->cr3))
 		v->vm->stat_unhandled_insn++;
 }
 
@@ -146,8 +149,8 @@ static bool set_cr0(struct vcpu *v, uint64_t value)
 			return false;
 		s->efer &= ~(uint64_t)EFER_LMA;
 	}
-	if (((value ^ old) & (CR0_PG | CR0_CD | CR0_NW)) && pae_paging(value, s->cr4, s->efer) &&
-	    !load_pdptes(v, s->cr3))
+	if (((value ^ old) & (CR0_PG | CR0_CD | CR0_NW)) &&
+	    vcpu_pae_paging(value, s->cr4, s->efer) && !load_pdptes(v, s->cr3))
 		return false;
 	s->cr0 = value;
 	if ((value ^ old) & (CR0_PG | CR0_WP))
@@ -169,7 +172,7 @@ static bool set_cr4(struct vcpu *v, uint64_t value)
 	    (!(s->efer & EFER_LMA) || (s->cr3 & 0xfff)))
 		return false;
 	if (((value ^ old) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
-	    pae_paging(s->cr0, value, s->efer) && !load_pdptes(v, s->cr3))
+	    vcpu_pae_paging(s->cr0, value, s->efer) && !load_pdptes(v, s->cr3))
 		return false;
 	s->cr4 = value;
 	if ((value ^ old) & paging)

@@ -167,16 +167,6 @@ static bool contributory(uint8_t vector)
 	return vector == VEC_DE || (vector >= VEC_TS && vector <= VEC_GP);
 }
 
-/*
- * Faults leave RF set in the image of RFLAGS, so that the instruction can go on where it has a
- * breakpoint (SDM volume 3, 17.3.1.1). Delivery takes it as it finds it (26.6.1.1).
- */
-static bool is_fault(uint8_t vector)
-{
-	return vector != VEC_DB && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF &&
-	       vector != VEC_MC;
-}
-
 void vcpu_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error_code)
 {
 	struct event *first = &v->state.injected, *ev = &v->state.pending;
@@ -201,7 +191,7 @@ void vcpu_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t err
 		/* otherwise the first is benign and will come again when its instruction does */
 	}
 	v->state.injected.type = EVENT_NONE;
-	if (is_fault(vector))
+	if (vcpu_is_fault(vector))
 		v->state.rflags |= RFLAGS_RF;
 	*ev = (struct event){EVENT_EXCEPTION, vector, has_error, 0, error_code};
 }

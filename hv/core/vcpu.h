@@ -64,6 +64,15 @@ static inline const uint8_t *code_at_rip(struct vcpu *v, unsigned *left)
  */
 void vcpu_exception(struct vcpu *v, uint8_t vector, bool has_error, uint32_t error_code);
 void vcpu_page_fault(struct vcpu *v, uint64_t cr2, uint32_t error_code);
+/*
+ * Faults leave RF set in the image of RFLAGS, so that the instruction can go on where it has a
+ * breakpoint (SDM volume 3, 17.3.1.1). Delivery takes it as it finds it (26.6.1.1).
+ */
+static inline bool vcpu_is_fault(uint8_t vector)
+{
+	return vector != VEC_DB && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF &&
+	       vector != VEC_MC;
+}
 static inline void vcpu_gp(struct vcpu *v)
 {
 	vcpu_exception(v, VEC_GP, true, 0);
@@ -156,10 +165,21 @@ unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
  * walk, so that nothing tells when the guest has changed them. Thread context.
  */
 void vcpu_refresh_pdptes(struct vcpu *v);
+/* The PDPTEs that PAE paging loads with CR3; false if one of them has reserved bits. Thread
+ * context.
+ */
+bool vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4]);
+/* Whether paging, with these values of the registers, has PDPTEs. */
+static inline bool vcpu_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+}
 void exit_cr_read(struct vcpu *v, const struct vm_exit *x);
 void exit_cr_write(struct vcpu *v, const struct vm_exit *x);
 void exit_dr(struct vcpu *v, const struct vm_exit *x);
 void exit_xsetbv(struct vcpu *v, const struct vm_exit *x);
+/* exit_task.c */
+void exit_task_switch(struct vcpu *v, const struct vm_exit *x);
 /* exit_tsc.c */
 void exit_rdtsc(struct vcpu *v, const struct vm_exit *x);
 void exit_rdtscp(struct vcpu *v, const struct vm_exit *x);

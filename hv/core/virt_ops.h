@@ -69,6 +69,9 @@ enum vcpu_group {
 enum vm_exit_reason { VM_EXIT_TABLE(VM_EXIT_ENUM) EXIT_REASON_COUNT };
 #undef VM_EXIT_ENUM
 
+/* What asks for a hardware task switch; GATE: an event, INT n and its kin among them. */
+enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE };
+
 struct vm_exit {
 	enum vm_exit_reason reason;
 	uint8_t insn_len; /* 0: not known, decode it */
@@ -95,6 +98,14 @@ struct vm_exit {
 			uint32_t error_code;
 			uint64_t info; /* CR2 for #PF, DR6 bits for #DB */
 		} exception;
+		/* RIP is at the instruction, whose length is known, if it was one; an event of
+		 * another kind is state.injected. The new TSS's descriptor was good a moment ago.
+		 */
+		struct {
+			uint16_t sel;	/* of the new TSS */
+			uint8_t source; /* enum task_source */
+			bool external;	/* an event that is not INT n, INT3 or INTO */
+		} task;
 		uint64_t raw[3]; /* EXIT_UNKNOWN, EXIT_INVALID_STATE: hardware's own fields */
 	};
 };

@@ -68,6 +68,17 @@ $(G)/arch_%.elf64: $(G)/arch/start.o $(G)/arch/%.o $(G)/arch/arch.o $(G)/guest.o
 		--no-warn-rwx-segments -T tests/guests/arch/arch.ld -o $@ $(filter %.o,$^)
 $(G)/arch_%.elf: $(G)/arch_%.elf64
 	$(OBJCOPY) -O elf32-i386 $< $@
+# The one that stays in 32-bit protected mode: hardware tasks.
+GUEST_ARCH += $(G)/arch_task.elf
+$(G)/task/task.o: tests/guests/task/task.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -mno-red-zone,$(GUEST_CFLAGS)) -m32 -c $< -o $@
+$(G)/task/start.o: tests/guests/task/start.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf32 -o $@ $<
+$(G)/arch_task.elf: $(G)/task/start.o $(G)/task/task.o tests/guests/arch/arch.ld
+	$(LD) -m elf_i386 -nostdlib -static --build-id=none -z noexecstack --no-warn-rwx-segments \
+		-T tests/guests/arch/arch.ld -o $@ $(filter %.o,$^)
 .PRECIOUS: $(G)/arch/%.o $(G)/arch_%.elf64
 
 .PHONY: test-guests-build

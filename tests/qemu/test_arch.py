@@ -33,6 +33,17 @@ KNOWN = (
     ("registers", "FS base: not canonical", "qemu-svm", "WRMSR takes any address"),
     ("registers", "GS base: not canonical", "qemu-svm", "WRMSR takes any address"),
     ("registers", "kernel GS base: not canonical", "qemu-svm", "WRMSR takes any address"),
+    ("task", "T: *", "qemu-svm", "has no T bit"),
+    ("task", "#GP: saved RF", "qemu-svm", "RF is not set in the image of a fault"),
+    ("task", "SS: absent", "qemu-svm", "raises #NP"),
+    ("task", "EIP beyond CS: saved EIP", "qemu-svm", "the next EIP is that of the old task"),
+    ("task", "LDT: accessed", "qemu-svm", "task switches do not set accessed bits"),
+    ("task", "PDPTE: *", "qemu-svm", "PDPTEs are not checked"),
+    ("task", "T: DR6", "bochs-svm", "#DB exits before DR6 is written"),
+    ("task", "CS: RPL", "bochs-svm", "SS is looked at first, and does not fit either"),
+    ("task", "PDPTE: *", "bochs-svm", "PDPTEs are not checked"),
+    ("task", "NMI: open behind IRET", "bochs-svm", "a task switch drops the single step that "
+     "would show that IRET is done"),
 )
 # What is not even tried, by a word on the command line: kernel, word, platform, reason.
 LEFT_OUT = (
@@ -144,3 +155,8 @@ def test_arch_timers(ctx):
 def test_arch_registers(ctx):
     """Control registers, MSRs, XCR0: what faults, what is kept; CPUID tells the same."""
     holds(ctx, "registers")
+
+
+def test_arch_task(ctx):
+    """Hardware task switches: instructions, events, TSSs of 16 and 32 bits, CR3, their faults."""
+    holds(ctx, "task")

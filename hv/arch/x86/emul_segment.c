@@ -41,16 +41,6 @@ static enum emul_result read_descriptor(
 	return r == EMUL_OK ? mem_read(i, m, descriptor) : r;
 }
 
-static void unpack(uint16_t sel, uint64_t d, struct seg *g)
-{
-	uint32_t limit = (uint32_t)((d & 0xffff) | (d >> 32 & 0xf0000));
-
-	g->sel = sel;
-	g->attr = (uint16_t)((d >> 40 & 0xff) | (d >> 44 & 0xf00));
-	g->base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
-	g->limit = g->attr & SEG_ATTR_G ? limit << 12 | 0xfff : limit;
-}
-
 /* The vector to raise for a data segment, or 0. */
 static unsigned check_data(const struct insn *i, unsigned seg, const struct seg *g)
 {
@@ -133,7 +123,7 @@ static enum emul_result load_data(struct insn *i, unsigned seg, uint16_t sel, st
 	r = read_descriptor(i, sel, ACCESS_READ, &m, &descriptor);
 	if (r != EMUL_OK)
 		return r;
-	unpack(sel, descriptor, g);
+	*g = seg_from_descriptor(sel, descriptor);
 	vector = check_data(i, seg, g);
 	return vector ? raise(i, vector, sel & SEL_ERROR) : mark_accessed(i, descriptor, g);
 }
@@ -226,7 +216,7 @@ static enum emul_result load_code(struct insn *i, uint16_t sel, uint64_t offset,
 	r = read_descriptor(i, sel, ACCESS_READ, &m, &descriptor);
 	if (r != EMUL_OK)
 		return r;
-	unpack(sel, descriptor, g);
+	*g = seg_from_descriptor(sel, descriptor);
 	if ((g->attr & (SEG_ATTR_S | TYPE_CODE)) != (SEG_ATTR_S | TYPE_CODE))
 		return g->attr & SEG_ATTR_S ? raise(i, VEC_GP, sel & SEL_ERROR) : EMUL_UNHANDLED;
 	vector = check_code(i, g);

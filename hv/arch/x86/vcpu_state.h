@@ -58,6 +58,20 @@ struct seg {
 	uint16_t attr;
 };
 
+/* What a selector and the eight bytes of a descriptor make of a segment register. */
+static inline struct seg seg_from_descriptor(uint16_t sel, uint64_t d)
+{
+	uint16_t attr = (uint16_t)((d >> 40 & 0xff) | (d >> 44 & 0xf00));
+	uint32_t limit = (uint32_t)((d & 0xffff) | (d >> 32 & 0xf0000));
+
+	return (struct seg){
+	    .base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000),
+	    .limit = attr & SEG_ATTR_G ? limit << 12 | 0xfff : limit,
+	    .sel = sel,
+	    .attr = attr,
+	};
+}
+
 struct desc_table {
 	uint64_t base;
 	uint16_t limit;

@@ -289,6 +289,9 @@ enum io_qualification {
 	QUAL_IO_REP = 1 << 5,
 	QUAL_IO_PORT_SHIFT = 16
 };
+/* Task switches (table 27-6): the selector in 15:0; the sources in the order of enum task_source.
+ */
+enum task_qualification { QUAL_TASK_SOURCE_SHIFT = 30, QUAL_TASK_SOURCE = 3 };
 /* EPT violations (table 27-7). */
 enum ept_qualification {
 	QUAL_EPT_READ = 1 << 0,

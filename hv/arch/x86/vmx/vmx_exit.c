@@ -145,6 +145,25 @@ static void decode_exception(struct vcpu *v, struct vm_exit *x)
 	find_code(v);
 }
 
+/*
+ * The CPU has made its checks of the gate, of privilege, and of the new TSS's descriptor, but
+ * loaded and stored nothing (25.4.2). Of the events only INT n and its kin have a length.
+ */
+static void decode_task_switch(struct vm_exit *x)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+	uint32_t info = (uint32_t)vmread(VMCS_IDT_VECTORING_INFO);
+	unsigned type = info >> INTR_TYPE_SHIFT & 7;
+	bool event = (info & INTR_VALID) != 0;
+
+	x->reason = EXIT_TASK_SWITCH;
+	x->insn_len =
+	    !event || type >= INTR_TYPE_SOFT_INT ? (uint8_t)vmread(VMCS_EXIT_INSN_LEN) : 0;
+	x->task.sel = (uint16_t)q;
+	x->task.source = q >> QUAL_TASK_SOURCE_SHIFT & QUAL_TASK_SOURCE;
+	x->task.external = event && type != INTR_TYPE_SOFT_INT && type != INTR_TYPE_SOFT_EXCEPTION;
+}
+
 /* What the core has no name for, or the CPU did not accept. */
 static void decode_rest(uint32_t reason, struct vm_exit *x)
 {
@@ -169,6 +188,9 @@ void vmx_decode_exit(struct vcpu *v, uint32_t reason, struct vm_exit *x)
 		return;
 	case VMX_EXIT_EXCEPTION:
 		decode_exception(v, x);
+		return;
+	case VMX_EXIT_TASK_SWITCH:
+		decode_task_switch(x);
 		return;
 	case VMX_EXIT_NMI_WINDOW:
 		vmx_want_nmi_window(v, false);
