@@ -293,7 +293,7 @@ exec_fn exec_bt, exec_bts, exec_btr, exec_btc, exec_bsf, exec_bsr, exec_popcnt;
 exec_fn exec_nop, exec_clflush, exec_mov_from_seg, exec_cmpxchg8b, exec_xlat, exec_store_system;
 exec_fn exec_push, exec_push_rm, exec_pop_reg, exec_pop_rm, exec_call_rm, exec_jmp_rm;
 exec_fn exec_ret, exec_leave, exec_enter;
-exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far;
+exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far, exec_ltr;
 exec_fn exec_in, exec_out, exec_string, exec_vector;
 
 #endif

@@ -83,7 +83,7 @@ static const struct opcode group5[8] = { /* FF */
 static const struct opcode group6[8] = { /* 0F 00 */
 	{.flags = F_MEM, .exec = exec_store_system}, /* SLDT */
 	{.flags = F_MEM, .exec = exec_store_system}, /* STR */
-	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
+	LEN(0, 0), {.flags = F_MEM, .exec = exec_ltr}, LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
 };
 static const struct opcode group7[8] = { /* 0F 01 */
 	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
