@@ -86,8 +86,8 @@ struct file_property {
 /* The property, if its values name files, or NULL. */
 static const struct file_property *names_a_file(const uint8_t *strings, size_t size, uint32_t name)
 {
-	static const struct file_property known[] = {
-	    {"kernel", true}, {"initrd", true}, {"rom", true}, {"payload", true}, {"base", false}};
+	static const struct file_property known[] = {{"kernel", true}, {"initrd", true},
+	    {"rom", true}, {"payload", true}, {"file", true}, {"base", false}};
 
 	if (name >= size || text_len(strings + name, size - name) == size - name)
 		return NULL;

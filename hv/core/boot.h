@@ -9,16 +9,25 @@
 
 struct vm;
 
+enum { BOOT_MODULES = 33 }; /* an initrd, and what else a manifest can name */
+
+/* A file that a kernel is given, and what it is told of it. */
+struct boot_module {
+	const void *data;
+	uint64_t size;		   /* may be 0 */
+	const char *name, *string; /* name: the file's */
+};
+
 /* The files, in hypervisor memory, and what the kernel is to be told. The files' contents are not
  * trusted. */
 struct boot_input {
 	const void *kernel;
 	size_t kernel_size;
-	const void *initrd; /* NULL: none */
-	size_t initrd_size;
-	const char *kernel_name, *initrd_name; /* of the files */
+	const char *kernel_name; /* of the file */
 	const char *cmdline;
-	uint64_t rsdp; /* guest-physical address of the ACPI root pointer; 0: none */
+	const struct boot_module *modules;
+	unsigned module_count; /* up to BOOT_MODULES */
+	uint64_t rsdp;	       /* guest-physical address of the ACPI root pointer; 0: none */
 	const struct e820_entry *map;
 	unsigned map_count;
 };

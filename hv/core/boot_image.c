@@ -73,23 +73,25 @@ int boot_image_place(
 	    ALIGN_UP(p->size, KIB) / KIB, from);
 }
 
-static int place_module(struct boot_image *im, uint64_t *start, struct errmsg *e)
+static int place_modules(struct boot_image *im, struct errmsg *e)
 {
 	const struct boot_input *in = im->in;
-	struct boot_piece p = {
-	    .size = in->initrd_size, .data = in->initrd, .data_size = in->initrd_size};
 	uint64_t from = MIB;
-	int err;
 
-	*start = 0;
-	if (!in->initrd_size)
-		return OK;
+	if (in->module_count > BOOT_MODULES)
+		return err_set(e, ERR_RANGE, "more than %d modules", BOOT_MODULES);
 	for (unsigned i = 0; i < im->count; i++)
 		from = MAX(from, im->piece[i].start + im->piece[i].size);
-	err = boot_image_place(im, from, PAGE_SIZE, &p, e);
-	if (err)
-		return err_prefix(e, err, "initrd '%s'", in->initrd_name);
-	*start = p.start;
+	for (unsigned i = 0; i < in->module_count; i++) {
+		const struct boot_module *m = &in->modules[i];
+		struct boot_piece p = {.size = m->size, .data = m->data, .data_size = m->size};
+		int err = boot_image_place(im, from, PAGE_SIZE, &p, e);
+
+		if (err)
+			return err_prefix(e, err, "module '%s'", m->name);
+		im->module[i] = p.start;
+		from = p.start + p.size;
+	}
 	return OK;
 }
 
@@ -119,13 +121,11 @@ static int write_pieces(struct vm *vm, const struct boot_image *im, struct errms
 
 static int place_info(struct boot_image *im, struct boot_info_page *info, struct errmsg *e)
 {
-	struct boot_piece p = {
-	    .size = BOOT_INFO_SIZE, .data = info->data, .data_size = BOOT_INFO_SIZE};
-	int err = boot_image_place(im, BOOT_INFO_AT, BOOT_INFO_SIZE, &p, e);
+	struct boot_piece p = {.size = info->size, .data = info->data, .data_size = info->size};
+	int err = boot_image_place(im, BOOT_INFO_AT, PAGE_SIZE, &p, e);
 
 	if (err)
 		return err_prefix(e, err, "boot information");
-	memset(info, 0, sizeof(*info));
 	info->base = p.start;
 	return OK;
 }
@@ -133,27 +133,37 @@ static int place_info(struct boot_image *im, struct boot_info_page *info, struct
 static int put_all(struct vm *vm, struct boot_image *im, boot_tell_fn *tell,
     struct boot_info_page *page, struct errmsg *e)
 {
-	uint64_t module;
-	int err = place_module(im, &module, e);
+	int err = place_modules(im, e);
 
 	if (!err)
 		err = place_info(im, page, e);
 	if (err)
 		return err;
-	tell(vm, im->in, module, page);
+	tell(vm, im, page);
 	if (page->full)
 		return err_set(e, ERR_RANGE, "command line: too long");
 	return write_pieces(vm, im, e);
 }
 
+static size_t info_size(const struct boot_input *in)
+{
+	size_t n = BOOT_INFO_BASE;
+
+	for (unsigned i = 0; i < in->module_count; i++)
+		n += BOOT_INFO_MODULE + strlen(in->modules[i].string);
+	return ALIGN_UP(n, PAGE_SIZE);
+}
+
 static int put(
     struct vm *vm, struct boot_image *im, boot_tell_fn *tell, uint32_t *info, struct errmsg *e)
 {
-	struct boot_info_page *page = heap_zalloc(sizeof(*page)); /* too much for a stack */
+	size_t size = info_size(im->in);
+	struct boot_info_page *page = heap_zalloc(sizeof(*page) + size); /* too much for a stack */
 	int err;
 
 	if (!page)
 		return err_set(e, ERR_NOMEM, "boot information: out of memory");
+	page->size = size;
 	err = put_all(vm, im, tell, page, e);
 	*info = (uint32_t)page->base;
 	heap_free(page);
@@ -164,7 +174,7 @@ uint8_t *boot_info_take(struct boot_info_page *info, size_t n)
 {
 	size_t at = ALIGN_UP(info->used, 8);
 
-	if (at > BOOT_INFO_SIZE || n > BOOT_INFO_SIZE - at) {
+	if (at > info->size || n > info->size - at) {
 		info->full = true;
 		return NULL;
 	}

@@ -10,8 +10,10 @@
 #include "hv/core/boot.h"
 
 enum {
-	BOOT_PIECES = 40,
-	BOOT_INFO_SIZE = 4096,
+	BOOT_KERNEL_PIECES = 40,
+	BOOT_PIECES = BOOT_KERNEL_PIECES + BOOT_MODULES,
+	BOOT_INFO_BASE = 3072, /* bytes for what there is but modules; the rest of a page too */
+	BOOT_INFO_MODULE = 48, /* for a module, but its string */
 	BOOT_INFO_AT = 0x9000, /* or above; kernels do not expect to find it at any one place */
 };
 
@@ -25,6 +27,7 @@ struct boot_image {
 	const struct boot_input *in;
 	struct boot_piece piece[BOOT_PIECES];
 	unsigned count;
+	uint64_t module[BOOT_MODULES]; /* where they are */
 };
 
 /* A piece at an address of its own choice, which must have data_size <= size. Size 0 is nothing.
@@ -37,12 +40,12 @@ int boot_image_place(struct boot_image *im, uint64_t from, uint64_t align, struc
 /* Is there data at the entry point? ERR_CORRUPT. */
 int boot_image_check_entry(
     const struct boot_image *im, uint64_t entry, struct errmsg *e) MUST_CHECK;
-/* What a kernel is told, as it is being put together in a page of its own. */
+/* What a kernel is told, as it is being put together in pages of its own. */
 struct boot_info_page {
 	uint64_t base; /* guest-physical */
-	size_t used;
+	size_t size, used;
 	bool full; /* something did not fit */
-	uint8_t data[BOOT_INFO_SIZE];
+	uint8_t data[];
 };
 
 /* n bytes of zeros at the next multiple of 8, or NULL and info->full. */
@@ -52,9 +55,8 @@ uint32_t boot_info_addr(const struct boot_info_page *info, const uint8_t *p);
 /* A copy of the text; its guest-physical address, or 0. */
 uint32_t boot_info_text(struct boot_info_page *info, const char *text);
 
-/* Fills the page; module is the initrd's guest-physical address, 0 if there is none. */
-typedef void boot_tell_fn(
-    struct vm *vm, const struct boot_input *in, uint64_t module, struct boot_info_page *info);
+/* Fills the pages. */
+typedef void boot_tell_fn(struct vm *vm, const struct boot_image *im, struct boot_info_page *info);
 /* KiB of RAM from 0 on, and from 1 MiB up to the first hole: what BIOS calls told. */
 void boot_basic_memory(const struct boot_input *in, uint32_t *lower, uint32_t *upper);
 
@@ -62,10 +64,10 @@ void boot_basic_memory(const struct boot_input *in, uint32_t *lower, uint32_t *u
 typedef int boot_parse_fn(struct boot_image *im, uint64_t *entry, struct errmsg *e);
 /*
  * A boot method of 32-bit kernels, whole. What parse() adds is written to guest memory, with the
- * initrd, as a module on a page boundary behind the kernel and not below 1 MiB, and the page that
- * tell() fills. *bsp is set to the kernel's entry: 32-bit protected mode, flat segments, no paging,
- * interrupts off, no descriptor tables; eax as given, the page's address in EBX. Errors as those of
- * boot_load_fn. May wait.
+ * modules, each on a page boundary behind the kernel and the one before it and not below 1 MiB, and
+ * the pages that tell() fills. *bsp is set to the kernel's entry: 32-bit protected mode, flat
+ * segments, no paging, interrupts off, no descriptor tables; eax as given, the pages' address in
+ * EBX. Errors as those of boot_load_fn. May wait.
  */
 int boot_image_start_32(struct vm *vm, const struct boot_input *in, boot_parse_fn *parse,
     boot_tell_fn *tell, uint32_t eax, struct vcpu_state *bsp, struct errmsg *e) MUST_CHECK;

@@ -74,6 +74,7 @@ struct image {
 	uint64_t code_size;
 	uint32_t init_size, initrd_addr_max, cmdline_size;
 	uint64_t load, initrd; /* guest-physical */
+	uint64_t initrd_size;
 };
 
 static uint64_t read_at(struct cursor *c, unsigned offset, unsigned bytes)
@@ -165,28 +166,37 @@ static int place_kernel(struct image *im, const struct boot_input *p, struct err
 	return OK;
 }
 
+/* Several archives are one initrd, each at a multiple of four bytes, with zeros between them
+ * (Linux, Documentation/driver-api/early-userspace/buffer-format.rst). */
+static uint64_t next_part(uint64_t end)
+{
+	return ALIGN_UP(end, 4);
+}
+
 /* As high as it may be, to leave the kernel room to move. */
 static int place_initrd(struct image *im, const struct boot_input *p, struct errmsg *e)
 {
 	uint64_t limit = MIN((uint64_t)im->initrd_addr_max + 1, 4 * GIB);
 	uint64_t best = 0;
 
-	if (!p->initrd_size)
+	for (unsigned i = 0; i < p->module_count; i++)
+		im->initrd_size = next_part(im->initrd_size) + p->modules[i].size;
+	if (!im->initrd_size)
 		return OK;
 	for (unsigned i = 0; i < p->map_count; i++) {
 		uint64_t end = MIN(p->map[i].start + p->map[i].size, limit);
 		uint64_t start;
 
-		if (p->map[i].type != E820_RAM || p->initrd_size > end)
+		if (p->map[i].type != E820_RAM || im->initrd_size > end)
 			continue;
-		start = ALIGN_DOWN(end - p->initrd_size, PAGE_SIZE);
+		start = ALIGN_DOWN(end - im->initrd_size, PAGE_SIZE);
 		if (start >= MAX(p->map[i].start, im->load + im->init_size))
 			best = MAX(best, start);
 	}
 	if (!best)
 		return err_set(e, ERR_NOSPACE,
 		    "initrd: %zu KiB do not fit into the memory above the kernel",
-		    (size_t)(p->initrd_size / KIB));
+		    (size_t)(im->initrd_size / KIB));
 	im->initrd = best;
 	return OK;
 }
@@ -229,7 +239,7 @@ static int write_zero_page(struct vm *vm, const struct image *im, const struct b
 	zp[SETUP_TYPE_OF_LOADER] = LOADER_UNDEFINED;
 	put_le32(zp + SETUP_CODE32_START, (uint32_t)im->load);
 	put_le32(zp + SETUP_RAMDISK_IMAGE, (uint32_t)im->initrd);
-	put_le32(zp + SETUP_RAMDISK_SIZE, (uint32_t)p->initrd_size);
+	put_le32(zp + SETUP_RAMDISK_SIZE, (uint32_t)im->initrd_size);
 	put_le32(zp + SETUP_CMD_LINE_PTR, LOW_CMDLINE);
 	put_le64(zp + BP_ACPI_RSDP_ADDR, p->rsdp);
 	zp[BP_E820_ENTRIES] = (uint8_t)p->map_count;
@@ -243,12 +253,27 @@ static int write_zero_page(struct vm *vm, const struct image *im, const struct b
 	return gmem_write(vm, gpa(LOW_ZERO_PAGE), zp, sizeof(zp));
 }
 
+static int write_initrd(struct vm *vm, const struct image *im, const struct boot_input *p)
+{
+	uint64_t at = im->initrd;
+
+	for (unsigned i = 0; i < p->module_count; i++) {
+		const struct boot_module *m = &p->modules[i];
+		int err = m->size ? gmem_write(vm, gpa(at), m->data, m->size) : OK;
+
+		if (err)
+			return err;
+		at = next_part(at + m->size);
+	}
+	return OK;
+}
+
 static int write_all(struct vm *vm, const struct image *im, const struct boot_input *p)
 {
 	int err = gmem_write(vm, gpa(im->load), im->code, im->code_size);
 
-	if (!err && p->initrd_size)
-		err = gmem_write(vm, gpa(im->initrd), p->initrd, p->initrd_size);
+	if (!err)
+		err = write_initrd(vm, im, p);
 	if (!err)
 		err = gmem_write(vm, gpa(LOW_CMDLINE), p->cmdline, strlen(p->cmdline) + 1);
 	if (!err)

@@ -3,7 +3,7 @@
  * Multiboot Specification 0.6.96. The kernel is an ELF file of 32 or 64 bits,
  * or anything with the address fields; either way it is entered in 32-bit
  * protected mode. What it is told is what QEMU's -kernel tells: the command line
- * begins with the file's name, the initrd is the one module.
+ * begins with the file's name. A module's string is what the manifest says.
  */
 #include "hv/core/boot_multiboot.h"
 #include <string.h>
@@ -136,17 +136,19 @@ static int load_kernel(struct boot_image *im, uint64_t *entry, struct errmsg *e)
 	return err ? err : boot_image_check_entry(im, *entry, e);
 }
 
-static uint32_t put_modules(
-    const struct boot_input *in, uint64_t start, struct boot_info_page *info)
+static uint32_t put_modules(const struct boot_image *im, struct boot_info_page *info)
 {
-	uint8_t *mod = boot_info_take(info, MOD_SIZE);
+	const struct boot_input *in = im->in;
+	uint8_t *mods = boot_info_take(info, (size_t)in->module_count * MOD_SIZE);
 
-	if (!mod)
-		return 0;
-	put_le32(mod, (uint32_t)start);
-	put_le32(mod + 4, (uint32_t)(start + in->initrd_size));
-	put_le32(mod + 8, boot_info_text(info, in->initrd_name));
-	return boot_info_addr(info, mod);
+	for (unsigned i = 0; mods && i < in->module_count; i++) {
+		uint8_t *mod = mods + (size_t)i * MOD_SIZE;
+
+		put_le32(mod, (uint32_t)im->module[i]);
+		put_le32(mod + 4, (uint32_t)(im->module[i] + in->modules[i].size));
+		put_le32(mod + 8, boot_info_text(info, in->modules[i].string));
+	}
+	return boot_info_addr(info, mods);
 }
 
 static uint32_t put_map(const struct boot_input *in, struct boot_info_page *info)
@@ -179,9 +181,9 @@ static uint32_t put_command_line(const struct boot_input *in, struct boot_info_p
 	return boot_info_addr(info, (uint8_t *)text);
 }
 
-static void put_info(
-    struct vm *vm, const struct boot_input *in, uint64_t module, struct boot_info_page *info)
+static void put_info(struct vm *vm, const struct boot_image *im, struct boot_info_page *info)
 {
+	const struct boot_input *in = im->in;
 	uint32_t lower, upper;
 	uint8_t *mbi = boot_info_take(info, MBI_SIZE); /* the first: cannot fail */
 
@@ -192,9 +194,9 @@ static void put_info(
 	put_le32(mbi + MBI_MEM_LOWER, lower);
 	put_le32(mbi + MBI_MEM_UPPER, upper);
 	put_le32(mbi + MBI_CMDLINE, put_command_line(in, info));
-	if (module) {
-		put_le32(mbi + MBI_MODS_COUNT, 1);
-		put_le32(mbi + MBI_MODS_ADDR, put_modules(in, module, info));
+	if (in->module_count) {
+		put_le32(mbi + MBI_MODS_COUNT, in->module_count);
+		put_le32(mbi + MBI_MODS_ADDR, put_modules(im, info));
 	}
 	put_le32(mbi + MBI_MMAP_LENGTH, in->map_count * MMAP_SIZE);
 	put_le32(mbi + MBI_MMAP_ADDR, put_map(in, info));

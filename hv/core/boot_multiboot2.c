@@ -218,16 +218,16 @@ static void put_text(struct boot_info_page *info, enum multiboot2_tag type, cons
 		memcpy(p, text, n);
 }
 
-static void put_module(struct boot_info_page *info, const struct boot_input *in, uint64_t start)
+static void put_module(struct boot_info_page *info, const struct boot_module *m, uint64_t start)
 {
-	size_t n = strlen(in->initrd_name) + 1;
+	size_t n = strlen(m->string) + 1;
 	uint8_t *p = put_tag(info, TAG_MODULE, 8 + n);
 
 	if (!p)
 		return;
 	put_le32(p, (uint32_t)start);
-	put_le32(p + 4, (uint32_t)(start + in->initrd_size));
-	memcpy(p + 8, in->initrd_name, n);
+	put_le32(p + 4, (uint32_t)(start + m->size));
+	memcpy(p + 8, m->string, n);
 }
 
 static void put_memory(struct boot_info_page *info, const struct boot_input *in)
@@ -265,15 +265,15 @@ static void put_rsdp(struct vm *vm, struct boot_info_page *info, uint64_t rsdp)
 		memcpy(p, copy, sizeof(copy));
 }
 
-static void put_info(
-    struct vm *vm, const struct boot_input *in, uint64_t module, struct boot_info_page *info)
+static void put_info(struct vm *vm, const struct boot_image *im, struct boot_info_page *info)
 {
+	const struct boot_input *in = im->in;
 	uint8_t *head = boot_info_take(info, 8); /* total_size, reserved; the first: cannot fail */
 
 	put_text(info, TAG_CMDLINE, in->cmdline);
 	put_text(info, TAG_BOOT_LOADER_NAME, MULTIBOOT_LOADER_NAME);
-	if (module)
-		put_module(info, in, module);
+	for (unsigned i = 0; i < in->module_count; i++)
+		put_module(info, &in->modules[i], im->module[i]);
 	put_memory(info, in);
 	put_rsdp(vm, info, in->rsdp);
 	put_tag(info, TAG_END, 0);

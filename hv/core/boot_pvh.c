@@ -2,7 +2,7 @@
 /*
  * Xen's x86/HVM direct boot ABI: an ELF file whose note says where it is entered
  * in 32-bit protected mode, with EBX at a struct hvm_start_info
- * (xen/include/public/arch-x86/hvm/start_info.h). The initrd is the one module.
+ * (xen/include/public/arch-x86/hvm/start_info.h).
  */
 #include "hv/core/boot_image.h"
 #include "hv/core/elf.h"
@@ -46,17 +46,19 @@ static int load_kernel(struct boot_image *im, uint64_t *entry, struct errmsg *e)
 	return err ? err : boot_image_check_entry(im, *entry, e);
 }
 
-static uint32_t put_modlist(
-    const struct boot_input *in, uint64_t start, struct boot_info_page *info)
+static uint32_t put_modlist(const struct boot_image *im, struct boot_info_page *info)
 {
-	uint8_t *mod = boot_info_take(info, MODLIST_ENTRY);
+	const struct boot_input *in = im->in;
+	uint8_t *list = boot_info_take(info, (size_t)in->module_count * MODLIST_ENTRY);
 
-	if (!mod)
-		return 0;
-	put_le64(mod, start);
-	put_le64(mod + 8, in->initrd_size);
-	put_le64(mod + 16, boot_info_text(info, in->initrd_name));
-	return boot_info_addr(info, mod);
+	for (unsigned i = 0; list && i < in->module_count; i++) {
+		uint8_t *mod = list + (size_t)i * MODLIST_ENTRY;
+
+		put_le64(mod, im->module[i]);
+		put_le64(mod + 8, in->modules[i].size);
+		put_le64(mod + 16, boot_info_text(info, in->modules[i].string));
+	}
+	return boot_info_addr(info, list);
 }
 
 static uint32_t put_memmap(const struct boot_input *in, struct boot_info_page *info)
@@ -73,16 +75,16 @@ static uint32_t put_memmap(const struct boot_input *in, struct boot_info_page *i
 	return boot_info_addr(info, map);
 }
 
-static void put_info(
-    struct vm *vm, const struct boot_input *in, uint64_t module, struct boot_info_page *info)
+static void put_info(struct vm *vm, const struct boot_image *im, struct boot_info_page *info)
 {
+	const struct boot_input *in = im->in;
 	uint8_t *start = boot_info_take(info, START_SIZE); /* the first: cannot fail */
 
 	put_le32(start + START_MAGIC, XEN_HVM_START_MAGIC_VALUE);
 	put_le32(start + START_VERSION, 1);
-	if (module) {
-		put_le32(start + START_NR_MODULES, 1);
-		put_le64(start + START_MODLIST_PADDR, put_modlist(in, module, info));
+	if (in->module_count) {
+		put_le32(start + START_NR_MODULES, in->module_count);
+		put_le64(start + START_MODLIST_PADDR, put_modlist(im, info));
 	}
 	put_le64(start + START_CMDLINE_PADDR, boot_info_text(info, in->cmdline));
 	put_le64(start + START_RSDP_PADDR, in->rsdp);

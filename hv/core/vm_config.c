@@ -86,6 +86,7 @@ static const char *const words_boot[] = {
 #define AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define CFG(member)	 AT(struct vm_config, member)
 #define DEV(member)	 AT(struct config_dev, member)
+#define MOD(member)	 AT(struct config_module, member)
 
 /* Not "name": device trees give that property a meaning of their own, and dtc insists on it. */
 static const struct prop root_props[] = {
@@ -112,6 +113,11 @@ static const struct prop boot_props[] = {
     {"initrd", PROP_TEXT, false, CFG(initrd), .rule = &rule_file},
     {"command-line", PROP_TEXT, false, CFG(cmdline), .rule = &rule_print},
     {"rom", PROP_TEXT, false, CFG(rom), .rule = &rule_file},
+};
+
+static const struct prop module_props[] = {
+    {"file", PROP_TEXT, true, MOD(file), .rule = &rule_file},
+    {"command-line", PROP_TEXT, false, MOD(string), .rule = &rule_print},
 };
 
 #define PROP_COMPATIBLE                                                                            \
@@ -170,15 +176,30 @@ struct prop_list {
 	}
 
 static const struct prop_list root_list = PROPS(root_props);
+static const struct prop_list module_list = PROPS(module_props);
+
+/* A node whose children the manifest's author names, in his order; no properties of its own. */
+struct node_list {
+	const char *name;
+	unsigned limit; /* children */
+	int (*parse)(const struct ctx *child, const char *name, struct vm_config *out);
+};
+
+static int parse_module(const struct ctx *c, const char *name, struct vm_config *out);
+static int parse_device(const struct ctx *c, const char *name, struct vm_config *out);
+
+static const struct node_list modules_node = {"modules", VM_MAX_MODULES, parse_module};
+static const struct node_list devices_node = {"devices", VM_MAX_DEVICES, parse_device};
 
 /* Nodes below the root, except "devices". */
 static const struct node_row {
 	const char *name;
 	bool required;
 	struct prop_list list;
+	const struct node_list *below; /* the one node that it may have; NULL: none */
 } node_rows[] = {
-    {"cpus", false, PROPS(cpus_props)},
-    {"boot", true, PROPS(boot_props)},
+    {"cpus", false, PROPS(cpus_props), NULL},
+    {"boot", true, PROPS(boot_props), &modules_node},
 };
 #define NODE_DEVICES ARRAY_LEN(node_rows) /* its bit in the set of nodes seen */
 
@@ -387,26 +408,35 @@ static int parse_props(
 	return OK;
 }
 
+static int refuse_node(const struct ctx *c, int node)
+{
+	return REFUSE(c, "unknown node '%s'", fdt_get_name(c->fdt, node, NULL));
+}
+
 /* A node that has properties only. */
 static int parse_leaf(const struct ctx *c, const struct prop_list *list, void *base)
 {
 	int sub = fdt_first_subnode(c->fdt, c->node);
 	uint32_t seen;
 
-	if (sub >= 0)
-		return REFUSE(c, "unknown node '%s'", fdt_get_name(c->fdt, sub, NULL));
-	return parse_props(c, list, base, &seen);
+	return sub >= 0 ? refuse_node(c, sub) : parse_props(c, list, base, &seen);
 }
 
-static int parse_device(const struct ctx *c, const char *name, struct config_dev *d)
+static int parse_module(const struct ctx *c, const char *name, struct vm_config *out)
 {
+	struct config_module *m = &out->modules[out->nmodules++];
+
+	str_copy(m->name, sizeof(m->name), name);
+	return parse_leaf(c, &module_list, m);
+}
+
+static int parse_device(const struct ctx *c, const char *name, struct vm_config *out)
+{
+	struct config_dev *d = &out->devs[out->ndevs++];
 	const char *compatible;
 	const struct dev_row *row = dev_rows;
 	int len;
 
-	for (const char *p = name; *p; p++)
-		if (!(p == name ? is_lower_or_digit(*p) : is_name(*p)))
-			return REFUSE(c, "must be %s", rule_name.what);
 	str_copy(d->name, sizeof(d->name), name);
 	compatible = fdt_getprop(c->fdt, c->node, "compatible", &len);
 	if (!compatible)
@@ -422,9 +452,21 @@ static int parse_device(const struct ctx *c, const char *name, struct config_dev
 	return parse_leaf(c, &row->list, d);
 }
 
-static int parse_devices(const struct ctx *c, struct vm_config *out)
+/* A child's name, in the child's context. */
+static int check_name(const struct ctx *child, const char *name)
+{
+	if (strlen(name) > VM_NAME_MAX)
+		return REFUSE(child, "name longer than %d characters", VM_NAME_MAX);
+	for (const char *p = name; *p; p++)
+		if (!(p == name ? is_lower_or_digit(*p) : is_name(*p)))
+			return REFUSE(child, "must be %s", rule_name.what);
+	return OK;
+}
+
+static int parse_list(const struct ctx *c, const struct node_list *list, struct vm_config *out)
 {
 	int sub, prop = fdt_first_property_offset(c->fdt, c->node);
+	unsigned count = 0;
 	const char *name;
 
 	if (prop >= 0) {
@@ -434,23 +476,48 @@ static int parse_devices(const struct ctx *c, struct vm_config *out)
 	fdt_for_each_subnode(sub, c->fdt, c->node)
 	{
 		struct ctx child;
-		int len, err;
+		int err;
 
-		name = fdt_get_name(c->fdt, sub, &len);
+		name = fdt_get_name(c->fdt, sub, NULL);
 		ctx_child(&child, c, sub, name);
-		if (len > VM_NAME_MAX)
-			return REFUSE(&child, "name longer than %d characters", VM_NAME_MAX);
-		for (uint32_t i = 0; i < out->ndevs; i++)
-			if (strcmp(out->devs[i].name, name) == 0)
-				return REFUSE(c, "node '%s' is given twice", name);
-		if (out->ndevs == VM_MAX_DEVICES)
-			return REFUSE(c, "more than %d devices", VM_MAX_DEVICES);
-		err = parse_device(&child, name, &out->devs[out->ndevs]);
+		err = check_name(&child, name);
 		if (err)
 			return err;
-		out->ndevs++;
+		if (fdt_subnode_offset(c->fdt, c->node, name) != sub) /* finds the first */
+			return REFUSE(c, "node '%s' is given twice", name);
+		if (count++ == list->limit)
+			return REFUSE(c, "more than %u %s", list->limit, list->name);
+		err = list->parse(&child, name, out);
+		if (err)
+			return err;
 	}
 	return OK;
+}
+
+/* A node below the root, and the one that it may have below itself. */
+static int parse_node(const struct ctx *c, const struct node_row *row, struct vm_config *out)
+{
+	bool given = false;
+	uint32_t seen;
+	int sub;
+
+	fdt_for_each_subnode(sub, c->fdt, c->node)
+	{
+		const char *name = fdt_get_name(c->fdt, sub, NULL);
+		struct ctx child;
+		int err;
+
+		if (!row->below || strcmp(name, row->below->name) != 0)
+			return refuse_node(c, sub);
+		if (given)
+			return REFUSE(c, "node '%s' is given twice", name);
+		given = true;
+		ctx_child(&child, c, sub, name);
+		err = parse_list(&child, row->below, out);
+		if (err)
+			return err;
+	}
+	return parse_props(c, &row->list, out, &seen);
 }
 
 static int parse_nodes(const struct ctx *root, struct vm_config *out)
@@ -467,14 +534,14 @@ static int parse_nodes(const struct ctx *root, struct vm_config *out)
 
 		while (i < ARRAY_LEN(node_rows) && strcmp(name, node_rows[i].name) != 0)
 			i++;
-		if (i == NODE_DEVICES && strcmp(name, "devices") != 0)
-			return REFUSE(root, "unknown node '%s'", name);
+		if (i == NODE_DEVICES && strcmp(name, devices_node.name) != 0)
+			return refuse_node(root, sub);
 		if (seen & 1u << i)
 			return REFUSE(root, "node '%s' is given twice", name);
 		seen |= 1u << i;
 		ctx_child(&c, root, sub, name);
-		err = i == NODE_DEVICES ? parse_devices(&c, out)
-					: parse_leaf(&c, &node_rows[i].list, out);
+		err = i == NODE_DEVICES ? parse_list(&c, &devices_node, out)
+					: parse_node(&c, &node_rows[i], out);
 		if (err)
 			return err;
 	}
@@ -607,15 +674,30 @@ static void save_props(struct state_writer *w, const struct prop_list *list, con
 		save_prop(w, &list->props[i], base);
 }
 
+static void save_modules(const struct vm_config *c, struct state_writer *w)
+{
+	if (!c->nmodules)
+		return;
+	sw_begin(w, modules_node.name);
+	for (uint32_t i = 0; i < c->nmodules; i++) {
+		sw_begin(w, c->modules[i].name);
+		save_props(w, &module_list, &c->modules[i]);
+		sw_end(w);
+	}
+	sw_end(w);
+}
+
 void vm_config_save(const struct vm_config *c, struct state_writer *w)
 {
 	save_props(w, &root_list, c);
 	for (size_t i = 0; i < ARRAY_LEN(node_rows); i++) {
 		sw_begin(w, node_rows[i].name);
 		save_props(w, &node_rows[i].list, c);
+		if (node_rows[i].below == &modules_node)
+			save_modules(c, w);
 		sw_end(w);
 	}
-	sw_begin(w, "devices");
+	sw_begin(w, devices_node.name);
 	for (uint32_t i = 0; i < c->ndevs; i++) {
 		sw_begin(w, c->devs[i].name);
 		save_props(w, &dev_row_of(&c->devs[i])->list, &c->devs[i]);

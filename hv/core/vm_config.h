@@ -13,6 +13,8 @@
 #define VM_MAX_VCPUS   64
 #define VM_MAX_DEVICES 32
 #define VM_MAX_CMDLINE 2048
+#define VM_MAX_MODULES 32
+#define VM_MAX_STRING  512 /* of a module */
 
 enum boot_method {
 	BOOT_NONE,
@@ -53,6 +55,13 @@ struct config_dev {
 	char port_name[32]; /* virtio consoles: the name of the port, e.g. "org.amber.clock" */
 };
 
+/* A file that a kernel is given beside its initrd. */
+struct config_module {
+	char name[VM_NAME_MAX + 1]; /* node name */
+	char file[64];
+	char string[VM_MAX_STRING]; /* what the kernel is told of it; empty: the file's name */
+};
+
 struct vm_config {
 	char name[VM_NAME_MAX + 1]; /* [a-z0-9][a-z0-9_-]* */
 	uint8_t uuid[16];	    /* given or derived from the name */
@@ -66,6 +75,8 @@ struct vm_config {
 	char kernel[64], initrd[64]; /* payload file names; initrd may be empty */
 	char rom[64];		     /* the same, of BOOT_FIRMWARE */
 	char cmdline[VM_MAX_CMDLINE];
+	uint32_t nmodules;
+	struct config_module modules[VM_MAX_MODULES];
 	uint32_t ndevs;
 	struct config_dev devs[VM_MAX_DEVICES];
 };

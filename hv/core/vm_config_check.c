@@ -33,6 +33,37 @@ static bool boots_kernel(const struct vm_config *v)
 	return v->boot != BOOT_NONE && v->boot != BOOT_FIRMWARE;
 }
 
+static int check_payload(const struct ctx *c, const char *prop, const char *name,
+    bool (*payload_exists)(const char *name))
+{
+	if (!payload_exists || payload_exists(name))
+		return OK;
+	return err_set(
+	    c->e, ERR_NOENT, "%s: %s: no file '%s' on the boot volume", c->path, prop, name);
+}
+
+/* Linux takes its initrd in several parts, but is told nothing of each. */
+static int check_modules(
+    const struct ctx *boot, const struct vm_config *v, bool (*payload_exists)(const char *name))
+{
+	const char *method = config_boot_word(v->boot);
+	struct ctx modules, c;
+
+	ctx_child(&modules, boot, boot->node, "modules");
+	if (v->nmodules && !boots_kernel(v))
+		return REFUSE(&modules, "not with method \"%s\"", method);
+	for (uint32_t i = 0; i < v->nmodules; i++) {
+		const struct config_module *m = &v->modules[i];
+
+		ctx_child(&c, &modules, boot->node, m->name);
+		if (m->string[0] && v->boot == BOOT_LINUX)
+			return REFUSE(&c, "command-line: not with method \"%s\"", method);
+		if (check_payload(&c, "file", m->file, payload_exists))
+			return ERR_NOENT;
+	}
+	return OK;
+}
+
 static int check_boot(
     const struct ctx *root, const struct vm_config *v, bool (*payload_exists)(const char *name))
 {
@@ -56,11 +87,11 @@ static int check_boot(
 		if (!props[i].allowed)
 			return REFUSE(&c, "%s: not with method \"%s\"", props[i].name,
 			    config_boot_word(v->boot));
-		if (props[i].file && payload_exists && !payload_exists(props[i].value))
-			return err_set(c.e, ERR_NOENT, "%s: %s: no file '%s' on the boot volume",
-			    c.path, props[i].name, props[i].value);
+		if (props[i].file &&
+		    check_payload(&c, props[i].name, props[i].value, payload_exists))
+			return ERR_NOENT;
 	}
-	return OK;
+	return check_modules(&c, v, payload_exists);
 }
 
 /* True if both cannot be in one machine; says why. */

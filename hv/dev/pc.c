@@ -25,27 +25,58 @@ static boot_load_fn *const methods[] = {
     [BOOT_PVH] = boot_pvh_load,
 };
 
+_Static_assert(BOOT_MODULES == 1 + VM_MAX_MODULES, "modules");
+
+static int find_module(const char *what, const char *name, const char *string,
+    struct boot_module *out, struct errmsg *e)
+{
+	struct payload p;
+	int err = find_payload(what, name, &p, e);
+
+	if (!err)
+		*out = (struct boot_module){p.data, p.size, name, string[0] ? string : name};
+	return err;
+}
+
+/* The initrd, then the modules in the manifest's order. */
+static int find_modules(const struct vm_config *config, struct boot_module mods[BOOT_MODULES],
+    unsigned *count, struct errmsg *e)
+{
+	int err = OK;
+
+	*count = 0;
+	if (config->initrd[0])
+		err = find_module("initrd", config->initrd, "", &mods[(*count)++], e);
+	for (uint32_t i = 0; i < config->nmodules && !err; i++) {
+		const struct config_module *m = &config->modules[i];
+
+		err = find_module("module", m->file, m->string, &mods[(*count)++], e);
+	}
+	return err;
+}
+
 static int load_payload(struct vm *vm, uint64_t rsdp, struct errmsg *e)
 {
 	const struct vm_config *config = &vm->config;
-	struct payload kernel, initrd = {.data = NULL};
+	struct boot_module modules[BOOT_MODULES];
+	struct payload kernel;
 	struct e820_entry map[E820_MAX];
 	unsigned entries = e820_build(config->memory, map);
+	unsigned module_count;
 	struct boot_input in;
 	int err = find_payload("kernel", config->kernel, &kernel, e);
 
-	if (!err && config->initrd[0])
-		err = find_payload("initrd", config->initrd, &initrd, e);
+	if (!err)
+		err = find_modules(config, modules, &module_count, e);
 	if (err)
 		return err;
 	in = (struct boot_input){
 	    .kernel = kernel.data,
 	    .kernel_size = kernel.size,
 	    .kernel_name = config->kernel,
-	    .initrd = initrd.data,
-	    .initrd_size = initrd.data ? initrd.size : 0,
-	    .initrd_name = config->initrd,
 	    .cmdline = config->cmdline,
+	    .modules = modules,
+	    .module_count = module_count,
 	    .rsdp = rsdp,
 	    .map = map,
 	    .map_count = entries,

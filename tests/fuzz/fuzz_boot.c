@@ -3,7 +3,7 @@
  * Any file as a kernel, for every boot method: refused with a message, and the
  * guest's memory is as it was; or loaded, and the CPU's state is one that a CPU
  * can be in, at an entry point in RAM. The first byte chooses: bits 0 and 1 the
- * method, bit 2 a module, bit 3 makes the checksums of Multiboot headers right.
+ * method, bit 2 modules, bit 3 makes the checksums of Multiboot headers right.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -66,10 +66,11 @@ static bool untouched(const uint8_t *ram)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t module[MODULE_SIZE];
+	static const struct boot_module modules[] = {
+	    {module, MODULE_SIZE, "module", "module"}, {module, 1, "second", "second one"}};
 	static struct vcpu_state bsp;
 	struct e820_entry map[E820_MAX];
 	struct boot_input in = {.kernel_name = "kernel",
-	    .initrd_name = "module",
 	    .cmdline = "one two",
 	    .map = map,
 	    .map_count = e820_build(MEMORY, map)};
@@ -86,8 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	in.kernel = kernel;
 	in.kernel_size = size - 1;
 	if (data[0] & 4) {
-		in.initrd = module;
-		in.initrd_size = sizeof(module);
+		in.modules = modules;
+		in.module_count = ARRAY_LEN(modules);
 	}
 	vm = fake_vm_new(1, MEMORY);
 	memset(&bsp, 0, sizeof(bsp));

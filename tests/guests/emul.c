@@ -83,6 +83,11 @@ CASE(cmpxchg, "mov (%rdi), %rax; mov 8(%rdi), %rdx; lock cmpxchg16b (%rdi); setz
 CASE(bits, "bsf (%rdi), %rax; bsr 8(%rdi), %rcx; mov $-77, %rdx; btc %rdx, 64(%rdi); setc (%rdi);"
 	   " cmovc 16(%rdi), %rdx");
 CASE(stack, "pushq (%rdi); popq 8(%rdi); pushw 16(%rdi); popw 24(%rdi)");
+CASE(frames, /* the stack is there, too */
+    "push %rbp; mov %rsp, %rdx; lea 128(%rdi), %rsp; mov $0x1234, %ebp; enter $24, $0;"
+    " mov %rbp, %rcx; sub %rdi, %rcx; mov %rax, (%rsp); mov %rsp, %rax; sub %rdi, %rax; leave;"
+    " add %rbp, %rax; lea 1f(%rip), %rbp; push %rbp; ret; ud2; 1: mov %rsp, %rbx;"
+    " sub %rdi, %rbx; mov %rdx, %rsp; pop %rbp; xor %edx, %edx");
 CASE(branches, "lea 1f(%rip), %rcx; mov %rcx, (%rdi); lea 2f(%rip), %rcx; mov %rcx, 8(%rdi);"
 	       " call *(%rdi); jmp *8(%rdi); ud2; 1: add $3, %rax; ret; 2: xor %ecx, %ecx");
 CASE(segments,
@@ -112,9 +117,10 @@ static const struct {
     {"strings", case_strings, false}, {"multiply", case_multiply, false},
     {"divide", case_divide, false}, {"shifts", case_shifts, false}, {"locked", case_locked, false},
     {"cmpxchg", case_cmpxchg, false}, {"bits", case_bits, false}, {"stack", case_stack, false},
-    {"branches", case_branches, false}, {"system", case_system, false},
-    {"segments", case_segments, false}, {"vmovups", case_vmovups, true},
-    {"vmovaps", case_vmovaps, true}, {"vpages", case_vpages, true}, {"vparts", case_vparts, true}};
+    {"frames", case_frames, false}, {"branches", case_branches, false},
+    {"system", case_system, false}, {"segments", case_segments, false},
+    {"vmovups", case_vmovups, true}, {"vmovaps", case_vmovaps, true}, {"vpages", case_vpages, true},
+    {"vparts", case_vparts, true}};
 
 /* --- comparison --------------------------------------------------------------------------- */
 

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Kernels that are ELF files: Multiboot, Multiboot2, PVH; and the port by which they end."""
 import lzma
+import re
 import struct
 
 from amber import (BUILD, Image, Machine, check, compile_manifest, debian_manifest, debian_payloads,
                    guest_kernel, needs, run)
 
 INITRD = bytes(i * 7 % 251 for i in range(10000))
+# Modules behind it. name: file, its contents, the string that the manifest gives, or None
+MODULES = {
+    "exec": ("exec.bin", b"\1\2\3", "exec $(exec-task=task-create) 'x'"),
+    "ext2fs": ("ext2fs.bin", bytes(i * 13 % 241 for i in range(70001)), "y" * 511),
+    "again": ("exec.bin", b"\1\2\3", None),
+    "empty": ("empty.bin", b"", None),
+}
 # machine: method, kernel, what it says of who started it, its exit code
 KERNELS = {
     "mb32": ("multiboot", "boot.elf", "Multiboot", 1),
@@ -18,24 +26,36 @@ KERNELS = {
     "pvh32": ("pvh", "boot.elf", "PVH", 3),
     "pvh64": ("pvh", "boot64.elf", "PVH", 3),
 }
+LINE = "a=1 wait"
 MEMORY = 32
 RAM_KIB = MEMORY * 1024 - (1024 - 639)
 
 
-def manifest(ctx, name, method, kernel, line="", initrd="", exit_port="", devices=""):
+def manifest(ctx, name, method, kernel, line="", initrd="", exit_port="", devices="", modules=""):
     return compile_manifest(ctx.folder, name, f"""/dts-v1/;
 / {{ compatible = "amber,guest"; vm-name = "{name}"; memory-mib = <{MEMORY}>;
   boot {{ method = "{method}"; kernel = "{kernel}"; command-line = "{line}";
-         initrd = "{initrd}"; }};
+         initrd = "{initrd}"; {modules} }};
   devices {{ serial0 {{ compatible = "amber,ns16550"; index = <0>; }};
     exit0 {{ compatible = "amber,debug-exit"; {exit_port} }}; {devices} }}; }};
 """)
 
 
-def initrd_file(ctx):
-    path = ctx.folder / "module.bin"
-    path.write_bytes(INITRD)
-    return path
+def modules_node():
+    """As it stands in a manifest."""
+    nodes = []
+    for name, (file, _, string) in MODULES.items():
+        line = f'command-line = "{string}"; ' if string is not None else ""
+        nodes.append(f'{name} {{ file = "{file}"; {line}}};')
+    return f"modules {{ {' '.join(nodes)} }};"
+
+
+def module_files(ctx):
+    """All of them, and the initrd."""
+    files = {file: data for file, data, _ in MODULES.values()} | {"module.bin": INITRD}
+    for name, data in files.items():
+        (ctx.folder / name).write_bytes(data)
+    return [ctx.folder / name for name in files]
 
 
 def checksum(data):
@@ -52,9 +72,8 @@ def kernels():
 def check_words(name, text):
     """What a kernel says of what it was given."""
     method, kernel, starter, _ = KERNELS[name]
-    line = f"{kernel} a=1 b" if method == "multiboot" else "a=1 b"
-    wanted = [f"started by {starter}\r", "module 'module.bin'", f"size {len(INITRD)}\r",
-              f"sum {checksum(INITRD)}\r", f"command line '{line}'", f"ram {RAM_KIB}\r"]
+    line = f"{kernel} {LINE}" if method == "multiboot" else LINE
+    wanted = [f"started by {starter}\r", f"command line '{line}'", f"ram {RAM_KIB}\r"]
     if method != "pvh":
         wanted += ["lower 639\r", f"upper {(MEMORY - 1) * 1024}\r", "loader 'Amber'"]
     if method != "multiboot":
@@ -62,6 +81,16 @@ def check_words(name, text):
     for words in wanted:
         check(words in text, f"{name} does not say {words!r}: {text!r}")
     check("BAD" not in text, f"{name}: {text!r}")
+    check_modules(name, text)
+
+
+def check_modules(name, text):
+    """The initrd first, then the others in the manifest's order, each with its string."""
+    said = re.findall(r"module '(.*?)'\r?\nsize (\d+)\r?\nsum (\d+)\r?\n", text)
+    given = [("module.bin", INITRD)]
+    given += [(file if string is None else string, data) for file, data, string in MODULES.values()]
+    wanted = [(string, str(len(data)), str(checksum(data))) for string, data in given]
+    check(said == wanted, f"{name}: modules {said}")
 
 
 def ended(m, name, code):
@@ -73,21 +102,31 @@ def ended(m, name, code):
     check(f"exit code {code}\n" in m.cmd(f"vm info {name}"), "vm info does not tell the code")
 
 
+def told(m, name):
+    """What a kernel says that waits for a byte at the end of its list."""
+    m.attach(name)
+    text = m.expect(r"(started by.*?)waiting\r?\n", 30).group(1)
+    m.send("g")
+    m.expect(r"end\r?\n", 30)
+    m.detach()
+    return text
+
+
 def test_boot_methods(ctx):
     """Multiboot, Multiboot2 and PVH kernels are told what was promised, and end with their code."""
-    manifests = [manifest(ctx, name, method, kernel, "a=1 b", "module.bin")
+    manifests = [manifest(ctx, name, method, kernel, LINE, "module.bin", modules=modules_node())
                  for name, (method, kernel, _, _) in KERNELS.items()]
-    image = Image(ctx.folder, manifests=manifests, payloads=kernels() + [initrd_file(ctx)],
+    image = Image(ctx.folder, manifests=manifests, payloads=kernels() + module_files(ctx),
                   store_mib=64)
     with Machine(image, ctx.platform) as m:
         m.prompt()
         for name, (_, _, _, code) in KERNELS.items():
             m.ok(f"vm start {name}")
-            m.attach(name)
-            check_words(name, m.expect(r"(.*?)end\r?\n", 30).group(1))
-            m.detach()
+            check_words(name, told(m, name))
             ended(m, name, code)
         m.ok("vm start pvh32")  # a second time, and the code of before is forgotten
+        check(m.vm("pvh32")["disposition"] == "none", "it remembers its first end")
+        told(m, "pvh32")
         m.until(lambda: m.vm("pvh32")["disposition"] == "debug-exit", 20, "no second end")
         m.poweroff()
 
@@ -168,6 +207,37 @@ def test_boot_methods_restore(ctx):
             if name == "mb":
                 ended(m, name, 1)
                 m.fails("vm start mb", "/boot: kernel 'boot64.elf' is not on the boot volume")
+        m.poweroff()
+
+
+def test_boot_methods_modules_reset(ctx):
+    """A restored machine that is reset gets its modules again, or says which file is gone."""
+    line = 'modules { a { file = "exec.bin"; }; b { file = "ext2fs.bin"; }; c { file = "empty.bin"; }; };'
+    image = Image(ctx.folder, manifests=[
+        manifest(ctx, "mb", "multiboot", "boot.elf", LINE, "module.bin", modules=modules_node()),
+        # so that the files are there, whatever becomes of the first
+        manifest(ctx, "other", "pvh", "boot.elf", "", "module.bin", modules=line)],
+        payloads=kernels() + module_files(ctx), store_mib=64)
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start mb")
+        m.attach("mb")
+        m.expect(r"waiting\r?\n", 30)
+        m.detach()
+        m.ok("snapshot save mb mb --poweroff", 60)
+        m.poweroff()
+    run(["mdel", "-i", f"{image.path}@@1M", "::/amber/mb.dtb"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot restore mb --yes", 60)
+        m.ok("vm reset mb")
+        check_modules("mb", told(m, "mb"))
+        m.poweroff()
+    run(["mdel", "-i", f"{image.path}@@1M", "::/amber/exec.bin"])
+    with Machine(image, ctx.platform) as m:
+        m.prompt()
+        m.ok("snapshot restore mb --yes", 60)
+        m.fails("vm reset mb", "/boot: module 'exec.bin' is not on the boot volume")
         m.poweroff()
 
 

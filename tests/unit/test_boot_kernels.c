@@ -22,6 +22,7 @@ enum {
 };
 
 static uint8_t kernel[KERNEL_SIZE], initrd[INITRD_SIZE];
+static struct boot_module modules[BOOT_MODULES + 1]; /* of which one is given */
 static struct boot_input in;
 static struct vm *vm;
 static struct vcpu_state bsp;
@@ -31,13 +32,13 @@ static struct errmsg msg;
 static void refill(bool is_64)
 {
 	kernel_make(kernel, is_64);
+	modules[0] = (struct boot_module){initrd, INITRD_SIZE, "module", "module"};
 	in = (struct boot_input){.kernel = kernel,
 	    .kernel_size = KERNEL_SIZE,
 	    .kernel_name = "k.elf",
-	    .initrd = initrd,
-	    .initrd_size = INITRD_SIZE,
-	    .initrd_name = "module",
 	    .cmdline = "one two",
+	    .modules = modules,
+	    .module_count = 1,
 	    .rsdp = RSDP,
 	    .map = map,
 	    .map_count = e820_build(MEMORY, map)};
@@ -163,9 +164,8 @@ static void test_multiboot_without_module(void **state)
 {
 	const uint8_t *mbi;
 
-	in.initrd = NULL;
-	in.initrd_size = 0;
-	in.initrd_name = in.cmdline = "";
+	in.module_count = 0;
+	in.cmdline = "";
 	loads(boot_multiboot_load);
 	mbi = at(bsp.gpr[GPR_RBX]);
 	assert_int_equal(get_le64(mbi + 20), 0);
@@ -342,8 +342,7 @@ static void test_multiboot2_without_module(void **state)
 {
 	uint32_t size;
 
-	in.initrd = NULL;
-	in.initrd_size = 0;
+	in.module_count = 0;
 	in.rsdp = 0;
 	loads(boot_multiboot2_load);
 	assert_null(tag(3, &size));
@@ -517,8 +516,7 @@ static void test_pvh_32(void **state)
 
 static void test_pvh_without_module(void **state)
 {
-	in.initrd = NULL;
-	in.initrd_size = 0;
+	in.module_count = 0;
 	loads(boot_pvh_load);
 	assert_int_equal(get_le32(at(bsp.gpr[GPR_RBX] + 12)), 0);
 	assert_int_equal(get_le64(at(bsp.gpr[GPR_RBX] + 16)), 0);
@@ -659,9 +657,141 @@ static void test_no_room(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		refill(true);
-		in.initrd_size = MEMORY - MIB;
+		modules[0].size = MEMORY - MIB;
 		refused(all[i], ERR_NOSPACE,
-		    "initrd 'module': 15360 KiB do not fit into the memory above 0x107000");
+		    "module 'module': 15360 KiB do not fit into the memory above 0x107000");
+	}
+}
+
+/* --- several modules ------------------------------------------------------------------ */
+
+/* What a method tells of the n-th module. */
+struct told {
+	uint64_t start, end;
+	const char *string;
+	uint32_t count; /* of all of them */
+};
+
+static struct told told_multiboot(unsigned n)
+{
+	const uint8_t *mbi = at(bsp.gpr[GPR_RBX]), *mod = at(get_le32(mbi + 24) + 16 * n);
+
+	assert_true(get_le32(mbi) & 1 << 3);
+	return (struct told){
+	    get_le32(mod), get_le32(mod + 4), (char *)at(get_le32(mod + 8)), get_le32(mbi + 20)};
+}
+
+static struct told told_multiboot2(unsigned n)
+{
+	const uint8_t *info = at(bsp.gpr[GPR_RBX]);
+	struct told t = {.count = 0};
+
+	for (uint32_t pos = 8; get_le32(info + pos);
+	     pos = ALIGN_UP(pos + get_le32(info + pos + 4), 8)) {
+		const uint8_t *p = info + pos;
+
+		if (get_le32(p) != 3)
+			continue;
+		if (t.count++ == n) {
+			t.start = get_le32(p + 8);
+			t.end = get_le32(p + 12);
+			t.string = (char *)p + 16;
+			assert_int_equal(get_le32(p + 4), 16 + strlen(t.string) + 1);
+		}
+	}
+	return t;
+}
+
+static struct told told_pvh(unsigned n)
+{
+	const uint8_t *info = at(bsp.gpr[GPR_RBX]), *mod = at(get_le64(info + 16) + 32 * n);
+
+	assert_int_equal(get_le64(mod + 24), 0);
+	return (struct told){get_le64(mod), get_le64(mod) + get_le64(mod + 8),
+	    (char *)at(get_le64(mod + 16)), get_le32(info + 12)};
+}
+
+static const struct {
+	boot_load_fn *load;
+	struct told (*told)(unsigned n);
+} tellers[] = {
+    {boot_multiboot_load, told_multiboot},
+    {boot_multiboot2_load, told_multiboot2},
+    {boot_pvh_load, told_pvh},
+};
+
+/* In their order, each with its own string, on page boundaries and apart from all else. */
+static void test_several_modules(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(tellers); i++) {
+		uint64_t end = KERNEL_LOAD_DATA + KERNEL_BSS;
+
+		refill(true);
+		modules[1] = (struct boot_module){initrd + 3, 1, "b", "b one two"};
+		modules[2] = (struct boot_module){NULL, 0, "empty", "nothing in it"};
+		modules[3] = (struct boot_module){initrd + 5, PAGE_SIZE, "b", "b"};
+		in.module_count = 4;
+		loads(tellers[i].load);
+		assert_loaded();
+		for (unsigned n = 0; n < 4; n++) {
+			struct told t = tellers[i].told(n);
+
+			assert_int_equal(t.count, 4);
+			assert_int_equal(t.start % PAGE_SIZE, 0);
+			assert_true(t.start >= end);
+			assert_int_equal(t.end - t.start, modules[n].size);
+			assert_memory_equal(at(t.start), modules[n].data, modules[n].size);
+			assert_string_equal(t.string, modules[n].string);
+			end = t.end;
+		}
+		assert_int_equal(bsp.gpr[GPR_RBX], 0x9000);
+	}
+}
+
+/* As many as there can be, with strings that are as long as they can be. */
+static void test_all_modules(void **state)
+{
+	char line[2048], string[BOOT_MODULES][512];
+
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(tellers); i++) {
+		refill(true);
+		in.cmdline = line;
+		in.module_count = BOOT_MODULES;
+		for (unsigned n = 0; n < BOOT_MODULES; n++) {
+			memset(string[n], 'a' + (int)n, 511);
+			string[n][511] = '\0';
+			modules[n] = (struct boot_module){initrd + n, 1 + n, "m", string[n]};
+		}
+		loads(tellers[i].load);
+		assert_int_equal(bsp.gpr[GPR_RBX], 0x9000);
+		for (unsigned n = 0; n < BOOT_MODULES; n++) {
+			struct told t = tellers[i].told(n);
+
+			assert_int_equal(t.count, BOOT_MODULES);
+			assert_string_equal(t.string, string[n]);
+			assert_memory_equal(at(t.start), initrd + n, 1 + n);
+		}
+		modules[BOOT_MODULES] = modules[0];
+		in.module_count++;
+		refused(tellers[i].load, ERR_RANGE, "more than 33 modules");
+	}
+}
+
+/* The one that finds no room is named, and nothing has been written. */
+static void test_no_room_for_one_module(void **state)
+{
+	static uint8_t large[MEMORY - 3 * MIB];
+
+	for (size_t i = 0; i < ARRAY_LEN(tellers); i++) {
+		refill(true);
+		modules[0] = (struct boot_module){large, sizeof(large), "first", "first"};
+		modules[1] = (struct boot_module){large, sizeof(large), "second", "other"};
+		in.module_count = 2;
+		refused(tellers[i].load, ERR_NOSPACE,
+		    "module 'second': 13312 KiB do not fit into the memory above 0xe07000");
+		assert_int_equal(*at(KERNEL_LOAD), 0);
 	}
 }
 
@@ -745,6 +875,9 @@ int main(void)
 	    TEST(test_physical_entry),
 	    TEST(test_truncated_everywhere),
 	    TEST(test_no_room),
+	    TEST(test_several_modules),
+	    TEST(test_all_modules),
+	    TEST(test_no_room_for_one_module),
 	    TEST(test_information_makes_way),
 	    TEST(test_long_command_line),
 	    TEST(test_memory_fails),

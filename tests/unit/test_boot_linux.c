@@ -28,6 +28,7 @@ enum {
 };
 
 static uint8_t kernel[KERNEL_SIZE], initrd[INITRD_SIZE];
+static struct boot_module modules[3];
 static struct boot_input payload;
 static struct vm *vm;
 static struct vcpu_state bsp;
@@ -58,13 +59,14 @@ static int setup(void **state)
 	make_kernel();
 	for (size_t i = 0; i < INITRD_SIZE; i++)
 		initrd[i] = (uint8_t)(i * 7);
+	modules[0] = (struct boot_module){initrd, INITRD_SIZE, "initrd", "initrd"};
 	vm = fake_vm_new(1, 64 * MIB);
 	map_count = e820_build(64 * MIB, map);
 	payload = (struct boot_input){.kernel = kernel,
 	    .kernel_size = KERNEL_SIZE,
-	    .initrd = initrd,
-	    .initrd_size = INITRD_SIZE,
 	    .cmdline = "console=ttyS0",
+	    .modules = modules,
+	    .module_count = 1,
 	    .rsdp = RSDP,
 	    .map = map,
 	    .map_count = map_count};
@@ -252,10 +254,30 @@ static void test_header_runs_far(void **state)
 
 static void test_no_initrd(void **state)
 {
-	payload.initrd = NULL;
-	payload.initrd_size = 0;
+	payload.module_count = 0;
 	assert_int_equal(load(), OK);
 	assert_int_equal(get_le64(at(ZERO_PAGE + 0x218)), 0);
+}
+
+/* One behind the other, each at a multiple of four bytes, with zeros between. */
+static void test_initrd_of_several_parts(void **state)
+{
+	const uint8_t *p;
+
+	modules[1] = (struct boot_module){NULL, 0, "empty", "empty"};
+	modules[2] = (struct boot_module){initrd + 9, 1001, "more", "more"};
+	payload.module_count = 3;
+	assert_int_equal(load(), OK);
+	p = at(get_le32(at(ZERO_PAGE + 0x218)));
+	assert_int_equal(get_le32(at(ZERO_PAGE + 0x21c)), INITRD_SIZE + 3 + 1001);
+	assert_memory_equal(p, initrd, INITRD_SIZE);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(p[INITRD_SIZE + i], 0);
+	assert_memory_equal(p + INITRD_SIZE + 3, initrd + 9, 1001);
+	assert_int_equal(p[INITRD_SIZE + 3 + 1001], 0);
+	put_le32(kernel + 0x22c, LOAD + INIT_SIZE + INITRD_SIZE + 1000);
+	assert_int_equal(load(), ERR_NOSPACE);
+	assert_string_equal(msg.text, "initrd: 69 KiB do not fit into the memory above the kernel");
 }
 
 static void test_initrd_below_its_limit(void **state)
@@ -309,6 +331,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_header_runs_far, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_initrd, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_initrd_of_several_parts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_initrd_below_its_limit, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_unwritable_memory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_memory_maps, setup, teardown),

@@ -43,6 +43,12 @@ static size_t make_manifest(uint8_t *blob)
 	assert_int_equal(fdt_property(blob, "payload", several, sizeof(several)), 0);
 	assert_int_equal(fdt_property_string(blob, "rom", "OVMF.fd"), 0);
 	assert_int_equal(fdt_property_string(blob, "base", "label"), 0);
+	assert_int_equal(fdt_begin_node(blob, "modules"), 0);
+	assert_int_equal(fdt_begin_node(blob, "exec"), 0);
+	assert_int_equal(fdt_property_string(blob, "file", "exec.static"), 0);
+	assert_int_equal(fdt_property_string(blob, "command-line", "not-one"), 0);
+	assert_int_equal(fdt_end_node(blob), 0);
+	assert_int_equal(fdt_end_node(blob), 0);
 	assert_int_equal(fdt_end_node(blob), 0);
 	assert_int_equal(fdt_end_node(blob), 0);
 	assert_int_equal(fdt_finish(blob), 0);
@@ -55,7 +61,7 @@ static void finds_the_names_in_order(void **state)
 	struct names n = {""};
 
 	dtb_names(blob, make_manifest(blob), collect, &n);
-	assert_string_equal(n.text, "vmlinuz initrd.gz a b OVMF.fd label? ");
+	assert_string_equal(n.text, "vmlinuz initrd.gz a b OVMF.fd label? exec.static ");
 }
 
 /* Under ASan a read past the copy's end ends the test. */

@@ -466,7 +466,8 @@ static void retries_leave_no_trace(void **state)
 	    {0xf0, 0x48, 0x0f, 0xc7, 0x0e}, {0xff, 0x33}, {0x8f, 0x03}, {0x50}, {0x58}, {0xa4},
 	    {0xa5}, {0xa6}, {0xaa}, {0xac}, {0xae}, {0x6c}, {0x6d}, {0x6e}, {0xec}, {0xee},
 	    {0x0f, 0xab, 0x03}, {0xff, 0x13}, {0xff, 0x23}, {0xd7}, {0x0f, 0x01, 0x23},
-	    {0xf7, 0x23}, {0x0f, 0x44, 0x03}, {0x0f, 0x94, 0x03}, {0x0f, 0xa5, 0x03}};
+	    {0xf7, 0x23}, {0x0f, 0x44, 0x03}, {0x0f, 0x94, 0x03}, {0x0f, 0xa5, 0x03}, {0xc3},
+	    {0xc8, 0x10}, {0xc9}};
 
 	(void)state;
 	for (unsigned n = 0; n < ARRAY_LEN(codes); n++)
@@ -505,6 +506,52 @@ static void push_and_pop(void **state)
 	assert_int_equal(*gpr(GPR_RSP), 0x12340000);
 	assert_int_equal(run(), EMUL_OK);
 	assert_int_equal(*gpr(GPR_RSP), 0x1234fffc);
+}
+
+/* The kernel's stack is a device's memory, as public test kernels try. */
+static void frames_in_a_device(void **state)
+{
+	uint64_t value = RIG_CODE + 0x40;
+
+	(void)state;
+	rig_init(&rig, 64);
+	*gpr(GPR_RSP) = RIG_DEVICE + 0x100;
+	*gpr(GPR_RBP) = 0x1122334455667788;
+	CODE(0xc8, 0x30, 0, 0, 0xc9, 0xc3); /* enter $0x30, $0; leave; ret */
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RBP), RIG_DEVICE + 0xf8);
+	assert_int_equal(*gpr(GPR_RSP), RIG_DEVICE + 0xc8);
+	assert_memory_equal(rig.device + 0xf8, "\x88\x77\x66\x55\x44\x33\x22\x11", 8);
+	assert_int_equal(device_accesses(), 1); /* the end of the frame is not touched */
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RBP), 0x1122334455667788);
+	assert_int_equal(*gpr(GPR_RSP), RIG_DEVICE + 0x100);
+	memcpy(rig.device + 0x100, &value, 8);
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(rig.s.rip, value);
+	assert_int_equal(*gpr(GPR_RSP), RIG_DEVICE + 0x108);
+	/* nowhere to return to, */
+	rig.s.rip = RIG_CODE + 5;
+	rig.device[0x108 + 6] = 1;
+	expect_exception(VEC_GP, true, 0);
+	/* no room for the frame, though there is for what is pushed */
+	rig.s.rip = RIG_CODE;
+	CODE(0xc8, 0xff, 0xff, 0);
+	*gpr(GPR_RSP) = 0x5000;
+	expect_exception(VEC_PF, true, PF_W);
+	assert_int_equal(count(RIG_WRITE), 0);
+	/* and RET n counts without a sign */
+	rig_init(&rig, 32);
+	*gpr(GPR_RSP) = RIG_DEVICE + 0x100;
+	memcpy(rig.device + 0x100, &value, 4);
+	CODE(0xc2, 0x04, 0x80);
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RSP), RIG_DEVICE + 0x104 + 0x8004);
+	/* nesting is for others */
+	rig.s.rip = RIG_CODE;
+	CODE(0xc8, 0, 0, 1);
+	*gpr(GPR_RSP) = RIG_DEVICE + 0x100;
+	assert_int_equal(run(), EMUL_UNHANDLED);
 }
 
 /* --- bits ----------------------------------------------------------------------- */
@@ -658,6 +705,7 @@ int main(void)
 	    cmocka_unit_test(compare_exchange),
 	    cmocka_unit_test(retries_leave_no_trace),
 	    cmocka_unit_test(push_and_pop),
+	    cmocka_unit_test(frames_in_a_device),
 	    cmocka_unit_test(bit_strings),
 	    cmocka_unit_test(single_step),
 	    cmocka_unit_test(intercepted_lengths),

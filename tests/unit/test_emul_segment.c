@@ -110,6 +110,71 @@ static void refuses_data_segments(void **state)
 	assert_int_equal(rig.e.cr2, 0x40000010);
 }
 
+/* A task state segment: base 0x12345678, in long mode with more above it. */
+static void loads_the_task_register(void **state)
+{
+	const struct seg *tr = &rig.s.seg[SEG_TR];
+	uint64_t high = 0xffff8000;
+
+	(void)state;
+	segment_rig(32, 0x18);
+	descriptor(GDT, 0x18, 0x089);
+	CODE(0x0f, 0x00, 0x1b); /* ltr (%ebx) */
+	assert_int_equal(run(), EMUL_OK);
+	assert_true(rig.e.segments_changed);
+	assert_int_equal(tr->sel, 0x18);
+	assert_int_equal(tr->base, 0x12345678);
+	assert_int_equal(tr->limit, 0xabcde);
+	assert_int_equal(tr->attr, 0x08b);
+	assert_int_equal(rig.mem[GDT + 0x1d], 0x8b); /* busy */
+	assert_int_equal(rig.s.movss_shadow, 0);
+	/* a busy one is not loaded again */
+	rig.s.rip = RIG_CODE;
+	expect_exception(VEC_GP, true, 0x18);
+	segment_rig(64, 0x18);
+	descriptor(GDT, 0x18, 0x089);
+	memcpy(rig.mem + GDT + 0x20, &high, 8);
+	CODE(0x0f, 0x00, 0x1b);
+	assert_int_equal(run(), EMUL_OK);
+	assert_true(tr->base == 0xffff800012345678);
+	assert_int_equal(rig.mem[GDT + 0x1d], 0x8b);
+}
+
+static void refuses_task_registers(void **state)
+{
+	static const struct {
+		uint16_t sel, attr;
+		uint8_t bits, cpl;
+		uint64_t high;
+		uint8_t vector;
+		uint16_t error;
+	} cases[] = {
+	    {0x18, 0x089, 32, 3, 0, VEC_GP, 0},
+	    {0x03, 0x089, 32, 0, 0, VEC_GP, 0},	   /* null */
+	    {0x1c, 0x089, 32, 0, 0, VEC_GP, 0x1c}, /* in the LDT */
+	    {0x80, 0x089, 32, 0, 0, VEC_GP, 0x80}, /* beyond the table */
+	    {0x78, 0x089, 64, 0, 0, VEC_GP, 0x78}, /* its second half is */
+	    {0x18, 0x09b, 32, 0, 0, VEC_GP, 0x18}, /* code */
+	    {0x18, 0x082, 32, 0, 0, VEC_GP, 0x18}, /* an LDT */
+	    {0x18, 0x081, 64, 0, 0, VEC_GP, 0x18}, /* of 16 bits */
+	    {0x18, 0x009, 32, 0, 0, VEC_NP, 0x18},
+	    {0x18, 0x089, 64, 0, BIT(15), VEC_GP, 0x18}, /* not canonical */
+	    {0x18, 0x089, 64, 0, BIT(43), VEC_GP, 0x18}, /* another descriptor */
+	    {0x18, 0x089, 16, 0, 0, VEC_UD, 0},
+	};
+
+	(void)state;
+	for (unsigned n = 0; n < ARRAY_LEN(cases); n++) {
+		segment_rig(cases[n].bits, cases[n].sel);
+		descriptor(GDT, cases[n].sel, cases[n].attr);
+		memcpy(rig.mem + GDT + (cases[n].sel & 0xfff8) + 8, &cases[n].high, 8);
+		rig.s.cpl = cases[n].cpl;
+		CODE(0x0f, 0x00, 0x1b);
+		expect_exception(cases[n].vector, cases[n].vector != VEC_UD, cases[n].error);
+		assert_int_equal(count(RIG_CMPXCHG) + count(RIG_WRITE), 0);
+	}
+}
+
 static void null_selectors(void **state)
 {
 	(void)state;
@@ -177,6 +242,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(loads_a_data_segment),
 	    cmocka_unit_test(refuses_data_segments),
+	    cmocka_unit_test(loads_the_task_register),
+	    cmocka_unit_test(refuses_task_registers),
 	    cmocka_unit_test(null_selectors),
 	    cmocka_unit_test(far_jumps),
 	};

@@ -169,6 +169,97 @@ static void firmware(void)
 	set_text("/devices/flash0", "base", "OVMF_VARS.fd");
 }
 
+static void set_module(const char *name, const char *file, const char *line)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/boot/modules/%s", name);
+	set_text(path, "file", file);
+	if (line)
+		set_text(path, "command-line", line);
+}
+
+static const struct config_module *config_module(const char *name)
+{
+	for (uint32_t i = 0; i < config.nmodules; i++)
+		if (strcmp(config.modules[i].name, name) == 0)
+			return &config.modules[i];
+	fail_msg("no module '%s'", name);
+	return NULL;
+}
+
+/* libfdt puts new nodes first, and their order is the modules'. */
+static void test_modules(void **state)
+{
+	assert_int_equal(parse(), OK);
+	assert_int_equal(config.nmodules, 0);
+	set_text("/boot", "method", "multiboot");
+	set_module("last", "b.bin", "");
+	set_module("exec", "b.bin", "exec --root=$(x)");
+	set_module("first", "a.bin", NULL);
+	assert_int_equal(parse(), OK);
+	assert_int_equal(config.nmodules, 3);
+	assert_string_equal(config.modules[0].name, "first");
+	assert_string_equal(config.modules[1].name, "exec");
+	assert_string_equal(config.modules[2].name, "last");
+	assert_string_equal(config_module("first")->file, "a.bin");
+	assert_string_equal(config_module("first")->string, "");
+	assert_string_equal(config_module("exec")->string, "exec --root=$(x)");
+	assert_string_equal(config_module("last")->file, "b.bin");
+	assert_string_equal(config.initrd, "debian.cpio.gz"); /* is one too */
+	/* Linux takes them, but no strings */
+	set_text("/boot", "method", "linux");
+	refused("/boot/modules/exec: command-line: not with method \"linux\"");
+	fdt_delprop(tree, node_at("/boot/modules/exec"), "command-line");
+	assert_int_equal(parse(), OK);
+}
+
+static void test_module_mistakes(void **state)
+{
+	char text[VM_MAX_STRING + 1], name[16];
+
+	set_module("a", "a.bin", NULL);
+	set_text("/boot/modules", "file", "a.bin");
+	refused("/boot/modules: unknown property 'file'");
+	good(state);
+	set_text("/boot/modules/a", "command-line", "a");
+	refused("/boot/modules/a: file is missing");
+	set_text("/boot/modules/a", "file", "../a");
+	refused("/boot/modules/a: file: must be a file name of letters, digits, '.', '_', '+', '~' "
+		"and '-'");
+	set_module("a", "a.bin", "tab\t");
+	refused("/boot/modules/a: command-line: must be printable ASCII text");
+	set_module("a", "a.bin", "");
+	node_at("/boot/modules/a/b");
+	refused("/boot/modules/a: unknown node 'b'");
+	good(state);
+	set_module("module@0", "a.bin", NULL);
+	refused("/boot/modules/module@0: must be a name of a-z, 0-9, '_' and '-', not beginning "
+		"with '_' or '-'");
+	good(state);
+	node_at("/boot/module");
+	refused("/boot: unknown node 'module'");
+	good(state);
+	set_text("/boot", "method", "multiboot");
+	memset(text, 'x', sizeof(text));
+	text[VM_MAX_STRING] = 0;
+	set_module("a", "a.bin", text);
+	refused("/boot/modules/a: command-line: longer than 511 characters");
+	set_module("a", "a.bin", text + 1);
+	assert_int_equal(parse(), OK);
+	assert_int_equal(strlen(config.modules[0].string), VM_MAX_STRING - 1);
+	for (int i = 1; i <= VM_MAX_MODULES; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		assert_int_equal(parse(), OK);
+		assert_int_equal(config.nmodules, i);
+		set_module(name, "a.bin", NULL);
+	}
+	refused("/boot/modules: more than 32 modules");
+	firmware();
+	set_module("a", "a.bin", NULL);
+	refused("/boot/modules: not with method \"firmware\"");
+}
+
 static void test_firmware(void **state)
 {
 	firmware();
@@ -499,6 +590,11 @@ static void test_payloads(void **state)
 {
 	assert_int_equal(vm_config_parse(tree, TREE, "/", &config, only_vmlinuz, &msg), ERR_NOENT);
 	assert_string_equal(msg.text, "/boot: initrd: no file 'debian.cpio.gz' on the boot volume");
+	fdt_delprop(tree, node_at("/boot"), "initrd");
+	set_module("b", "initrd", NULL);
+	set_module("a", "vmlinuz", NULL);
+	assert_int_equal(vm_config_parse(tree, TREE, "/", &config, only_vmlinuz, &msg), ERR_NOENT);
+	assert_string_equal(msg.text, "/boot/modules/b: file: no file 'initrd' on the boot volume");
 }
 
 static void test_long_command_line(void **state)
@@ -572,6 +668,12 @@ static void test_round_trip(void **state)
 	fdt_delprop(tree, node_at("/devices/disk0"), "slot");
 	assert_int_equal(parse(), OK);
 	round_trip();
+	set_text("/boot", "method", "pvh");
+	set_module("exec", "exec.static", "exec $(task)");
+	set_module("ext2fs", "ext2fs.static", NULL);
+	assert_int_equal(parse(), OK);
+	assert_int_equal(config.nmodules, 2);
+	round_trip();
 	minimal("/");
 	set_text("/boot", "method", "none");
 	assert_int_equal(parse(), OK);
@@ -592,6 +694,8 @@ int main(void)
 	    cmocka_unit_test_setup(test_overlaps, good),
 	    cmocka_unit_test_setup(test_fw_cfg, good),
 	    cmocka_unit_test_setup(test_hpet, good),
+	    cmocka_unit_test_setup(test_modules, good),
+	    cmocka_unit_test_setup(test_module_mistakes, good),
 	    cmocka_unit_test(test_firmware),
 	    cmocka_unit_test(test_firmware_mistakes),
 	    cmocka_unit_test_setup(test_disk_of_the_store, good),

@@ -309,7 +309,7 @@ static enum emul_result decode_modrm(struct insn *i)
 static enum emul_result decode_imm(struct insn *i)
 {
 	unsigned z = i->opsize == 2 ? 2 : 4;
-	int64_t v;
+	int64_t v = 0, level = 0;
 	enum emul_result r;
 
 	switch (i->imm_kind) {
@@ -338,8 +338,12 @@ static enum emul_result decode_imm(struct insn *i)
 		break;
 	case IMM_FAR:
 		return skip(i, z + 2);
-	case IMM_ENTER:
-		return skip(i, 3);
+	case IMM_ENTER: /* the nesting level above the frame's size */
+		r = next_number(i, 2, &v);
+		if (r == EMUL_OK)
+			r = next_number(i, 1, &level);
+		v = (v & 0xffff) | (level & 0xff) << 16;
+		break;
 	default: /* IMM_8_8 */
 		return skip(i, 2);
 	}

@@ -304,3 +304,58 @@ enum emul_result exec_pop_rm(struct insn *i)
 		stack_move(i, i->size);
 	return r;
 }
+
+/* RET, and RET n, which takes n more bytes off the stack; a near one. */
+enum emul_result exec_ret(struct insn *i)
+{
+	int more = i->opcode == 0xc2 ? (uint16_t)i->imm : 0;
+	enum emul_result r =
+	    mem_span(i, SEG_SS, stack_offset(i, 0), i->size, ACCESS_READ, &i->span);
+
+	i->src = 0;
+	if (r == EMUL_OK)
+		r = mem_read(i, &i->span, &i->src);
+	if (r == EMUL_OK)
+		r = branch(i);
+	if (r == EMUL_OK)
+		stack_move(i, i->size + more);
+	return r;
+}
+
+enum emul_result exec_leave(struct insn *i)
+{
+	unsigned width = stack_width(i);
+	uint64_t frame = i->s->gpr[GPR_RBP] & size_mask(width), value = 0;
+	enum emul_result r = mem_span(i, SEG_SS, frame, i->size, ACCESS_READ, &i->span);
+
+	if (r == EMUL_OK)
+		r = mem_read(i, &i->span, &value);
+	if (r != EMUL_OK)
+		return r;
+	reg_write(i, GPR_RSP, width, frame);
+	stack_move(i, i->size);
+	reg_write(i, GPR_RBP, i->size, value);
+	return EMUL_OK;
+}
+
+/* ENTER without nesting. Where the stack ends up must be writable, too (volume 2, ENTER). */
+enum emul_result exec_enter(struct insn *i)
+{
+	int room = i->size + (uint16_t)i->imm;
+	uint64_t frame = stack_offset(i, -i->size), old = i->s->gpr[GPR_RBP];
+	struct span end;
+	enum emul_result r;
+
+	if (i->imm >> 16 & 31)
+		return EMUL_UNHANDLED;
+	r = mem_span(i, SEG_SS, frame, i->size, ACCESS_WRITE, &i->span);
+	if (r == EMUL_OK)
+		r = mem_span(i, SEG_SS, stack_offset(i, -room), i->size, ACCESS_WRITE, &end);
+	if (r == EMUL_OK)
+		r = mem_write(i, &i->span, &old);
+	if (r != EMUL_OK)
+		return r;
+	stack_move(i, -room);
+	reg_write(i, GPR_RBP, stack_width(i), frame);
+	return EMUL_OK;
+}

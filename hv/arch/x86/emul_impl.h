@@ -46,7 +46,7 @@ enum imm_kind {
 	IMM_V,	   /* 2, 4 or 8 bytes by operand size */
 	IMM_REL,   /* 2 or 4 bytes; 4 in 64-bit mode */
 	IMM_FAR,   /* offset as IMM_Z and a selector */
-	IMM_ENTER, /* 2 bytes and 1 byte */
+	IMM_ENTER, /* 2 bytes and 1 byte, which becomes bits 23:16 */
 	IMM_MOFFS, /* as many bytes as an address has */
 	IMM_8_8	   /* two bytes */
 };
@@ -292,7 +292,8 @@ exec_fn exec_shld, exec_shrd, exec_setcc, exec_cmovcc;
 exec_fn exec_bt, exec_bts, exec_btr, exec_btc, exec_bsf, exec_bsr, exec_popcnt;
 exec_fn exec_nop, exec_clflush, exec_mov_from_seg, exec_cmpxchg8b, exec_xlat, exec_store_system;
 exec_fn exec_push, exec_push_rm, exec_pop_reg, exec_pop_rm, exec_call_rm, exec_jmp_rm;
-exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far;
+exec_fn exec_ret, exec_leave, exec_enter;
+exec_fn exec_mov_to_seg, exec_load_pointer, exec_jmp_far, exec_ltr;
 exec_fn exec_in, exec_out, exec_string, exec_vector;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Loads of segment registers: MOV, LDS and its kin, and the far JMP (volume 3, 5.5 to 5.8). */
+/* Loads of segment registers: MOV, LDS and its kin, LTR, and the far JMP (volume 3, 5.5 to 5.8). */
 #include <string.h>
 #include "hv/arch/x86/emul_impl.h"
 
@@ -8,7 +8,11 @@ enum {
 	TYPE_CONFORMING = 4,
 	TYPE_WRITABLE = 2,
 	TYPE_READABLE = 2,
-	TYPE_ACCESSED = 1
+	TYPE_ACCESSED = 1,
+	/* of a task state segment, which is a system segment: */
+	TYPE_TSS_16 = 1,
+	TYPE_TSS = 9,
+	TYPE_BUSY = 2
 };
 enum { SEL_RPL = 3, SEL_LDT = 4, SEL_ERROR = 0xfffc /* as an error code */ };
 
@@ -74,14 +78,14 @@ static unsigned check_code(const struct insn *i, const struct seg *g)
 	return g->attr & SEG_ATTR_P ? 0 : VEC_NP;
 }
 
-/* Sets the accessed bit of a descriptor that has been judged. */
-static enum emul_result mark_accessed(struct insn *i, uint64_t descriptor, struct seg *g)
+/* Sets a bit of the type, accessed or busy, in a descriptor that has been judged. */
+static enum emul_result mark(struct insn *i, uint64_t descriptor, uint16_t type_bit, struct seg *g)
 {
-	uint64_t seen = descriptor, desired = descriptor | BIT(40);
+	uint64_t seen = descriptor, desired = descriptor | (uint64_t)type_bit << 40;
 	struct span m;
 	enum emul_result r;
 
-	if (g->attr & TYPE_ACCESSED)
+	if (g->attr & type_bit)
 		return EMUL_OK;
 	r = read_descriptor(i, g->sel, ACCESS_WRITE, &m, &seen);
 	if (r == EMUL_OK && seen != descriptor)
@@ -90,7 +94,7 @@ static enum emul_result mark_accessed(struct insn *i, uint64_t descriptor, struc
 		r = mem_cmpxchg(i, &m, &seen, &desired);
 	if (r == EMUL_OK && seen != descriptor)
 		return EMUL_RETRY;
-	g->attr |= TYPE_ACCESSED;
+	g->attr |= type_bit;
 	return r;
 }
 
@@ -125,7 +129,7 @@ static enum emul_result load_data(struct insn *i, unsigned seg, uint16_t sel, st
 		return r;
 	*g = seg_from_descriptor(sel, descriptor);
 	vector = check_data(i, seg, g);
-	return vector ? raise(i, vector, sel & SEL_ERROR) : mark_accessed(i, descriptor, g);
+	return vector ? raise(i, vector, sel & SEL_ERROR) : mark(i, descriptor, TYPE_ACCESSED, g);
 }
 
 static void commit_segment(struct insn *i, unsigned seg, const struct seg *g)
@@ -154,6 +158,65 @@ enum emul_result exec_mov_to_seg(struct insn *i)
 		r = load_data(i, seg, sel, &g);
 	if (r == EMUL_OK)
 		commit_segment(i, seg, &g);
+	return r;
+}
+
+/* The vector to raise for a task state segment, or 0; high: the descriptor's second half. */
+static unsigned check_tss(const struct insn *i, const struct seg *g, uint64_t high)
+{
+	unsigned type = g->attr & (SEG_ATTR_S | SEG_ATTR_TYPE);
+	bool long_mode = i->s->efer & EFER_LMA;
+
+	if (type != TYPE_TSS && (long_mode || type != TYPE_TSS_16))
+		return VEC_GP;
+	if (high >> 40 & 0x1f) /* a type of its own: it is no second half */
+		return VEC_GP;
+	if (!(g->attr & SEG_ATTR_P))
+		return VEC_NP;
+	return is_canonical(g->base) ? 0 : VEC_GP;
+}
+
+/* Makes *g that of an available task state segment, and that busy. */
+static enum emul_result load_tss(struct insn *i, uint16_t sel, struct seg *g)
+{
+	bool long_mode = i->s->efer & EFER_LMA;
+	uint64_t low = 0, high = 0;
+	struct span m;
+	enum emul_result r;
+	unsigned vector;
+
+	if (!(sel & ~SEL_RPL) || (sel & SEL_LDT) ||
+	    (long_mode && (sel | 7U) + 8 > i->s->gdtr.limit))
+		return raise(i, VEC_GP, sel & SEL_ERROR);
+	r = read_descriptor(i, sel, ACCESS_READ, &m, &low);
+	if (r == EMUL_OK && long_mode)
+		r = read_descriptor(i, sel + 8, ACCESS_READ, &m, &high);
+	if (r != EMUL_OK)
+		return r;
+	unpack(sel, low, g);
+	g->base |= high << 32;
+	vector = check_tss(i, g, high);
+	return vector ? raise(i, vector, sel & SEL_ERROR) : mark(i, low, TYPE_BUSY, g);
+}
+
+/* LTR m. */
+enum emul_result exec_ltr(struct insn *i)
+{
+	struct seg g = {0};
+	enum emul_result r;
+	uint16_t sel;
+
+	if (!protection(i->s))
+		return raise(i, VEC_UD, 0);
+	if (i->s->cpl != 0)
+		return raise(i, VEC_GP, 0);
+	r = operand_span(i, sizeof(sel), ACCESS_READ);
+	if (r == EMUL_OK)
+		r = mem_read(i, &i->span, &sel);
+	if (r == EMUL_OK)
+		r = load_tss(i, sel, &g);
+	if (r == EMUL_OK)
+		commit_segment(i, SEG_TR, &g);
 	return r;
 }
 
@@ -222,7 +285,8 @@ static enum emul_result load_code(struct insn *i, uint16_t sel, uint64_t offset,
 	vector = check_code(i, g);
 	if (vector)
 		return raise(i, vector, sel & SEL_ERROR);
-	return target_exists(i, g, offset) ? mark_accessed(i, descriptor, g) : raise(i, VEC_GP, 0);
+	return target_exists(i, g, offset) ? mark(i, descriptor, TYPE_ACCESSED, g)
+					   : raise(i, VEC_GP, 0);
 }
 
 /* JMP m16:16, m16:32, m16:64 to code; gates and tasks are not for us. */

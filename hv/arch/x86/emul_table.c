@@ -83,7 +83,7 @@ static const struct opcode group5[8] = { /* FF */
 static const struct opcode group6[8] = { /* 0F 00 */
 	{.flags = F_MEM, .exec = exec_store_system}, /* SLDT */
 	{.flags = F_MEM, .exec = exec_store_system}, /* STR */
-	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
+	LEN(0, 0), {.flags = F_MEM, .exec = exec_ltr}, LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
 };
 static const struct opcode group7[8] = { /* 0F 01 */
 	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
@@ -202,11 +202,11 @@ const struct opcode opcodes_one_byte[256] = {
 	EIGHT(0xb0, ROW_MOV_IMM8), EIGHT(0xb8, ROW_MOV_IMM),
 	[0xc0] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group2),
 	[0xc1] = GROUP(M, IMM_8, OPD_RM, OPD_IMM, group2),
-	[0xc2] = LEN(0, IMM_16), /* RET; C3 */
+	[0xc2] = OP(F_NEAR, IMM_16, 0, 0, exec_ret), [0xc3] = OP(F_NEAR, 0, 0, 0, exec_ret),
 	[0xc4] = ROW_LDS(F_NO64), [0xc5] = ROW_LDS(F_NO64), /* LES, LDS */
 	[0xc6] = GROUP(M | B, IMM_8, OPD_RM, OPD_IMM, group11),
 	[0xc7] = GROUP(M, IMM_Z, OPD_RM, OPD_IMM, group11),
-	[0xc8] = LEN(0, IMM_ENTER), /* ENTER; C9: LEAVE */
+	[0xc8] = OP(F_D64, IMM_ENTER, 0, 0, exec_enter), [0xc9] = OP(F_D64, 0, 0, 0, exec_leave),
 	[0xca] = LEN(0, IMM_16), /* RETF; CB, CC: INT3 */
 	[0xcd] = LEN(0, IMM_8), /* INT */
 	[0xce] = LEN(F_NO64, 0), /* INTO; CF: IRET */
