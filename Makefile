@@ -63,7 +63,7 @@ HV_LIBS := /usr/lib/x86_64-linux-gnu/libfdt.a /usr/lib/x86_64-linux-gnu/liblz4.a
 # Whatever core functions are still missing come from tests/unit/fake/*.c.
 PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	$(wildcard hv/arch/x86/emul*.c hv/arch/x86/walk.c hv/arch/x86/vcpu_state.c \
-	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c) \
+	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c hv/arch/x86/topology.c) \
 	$(addprefix hv/arch/x86/,$(foreach f,state event run exit,vmx/vmx_$(f).c) \
 	$(foreach f,state event run,svm/svm_$(f).c)) \
 	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/vm_config_check.c hv/core/chardev.c \

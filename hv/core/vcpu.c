@@ -559,7 +559,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vcpu **out)
 	v->frame_order = order;
 	v->vm = vm;
 	v->index = index;
-	v->apic_id = index;
+	v->apic_id = apic_id_of(&vm->cpu_model->apic_ids, index);
 	v->running_on = -1;
 	v->requests = VCPU_REQ_PAUSE;
 	code_cache_clear(&v->code);
