@@ -405,7 +405,8 @@ static void park(struct vcpu *v)
 	vcpu_refresh_pdptes(v);
 	flags = irq_save();
 	vcpu_need(v, VG_ALL);
-	(void)vcpu_mend_code_segment(v);
+	if (virt->mend)
+		(void)virt->mend(v, false);
 	want_irq_window(v, false);
 	vcpu_take_vectors(v);
 	irq_restore(flags);

@@ -181,20 +181,6 @@ void exit_ud(struct vcpu *v, const struct vm_exit *x);
  * the CPU model's vendor string says AMD. Only VMX needs it (docs/cpu-state.md).
  */
 bool exit_gp_sysenter(struct vcpu *v);
-/*
- * A state that the CPU has refused, by what QEMU's emulated SVM (7.2) has done wrong: true, and
- * the guest goes on. SYSENTER from compatibility mode, #UD on AMD's CPUs, leaves a code segment
- * that is of 64 and of 32 bits: it gets 64. A MOV to CR3 with reserved bits in long mode
- * ends with VMEXIT_INVALID: it gets #GP. On no CPU does a guest get there. A state that is
- * refused for something else is so again with the fault to be delivered: a triple fault.
- */
-bool exit_refused(struct vcpu *v);
-/*
- * The first of these alone, for a vCPU whose state is about to be looked at and perhaps saved
- * before the CPU could refuse it: true, if there was something to mend. VG_SEGS and VG_CRS are in
- * v->state.
- */
-bool vcpu_mend_code_segment(struct vcpu *v);
 /* msr.c */
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x);
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x);

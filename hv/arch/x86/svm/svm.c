@@ -8,6 +8,7 @@
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/svm/svm_impl.h"
+#include "hv/arch/x86/svm/svm_qemu.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
@@ -56,17 +57,6 @@ static struct npt_format npt_format = {
     .max_level = 2,
 };
 
-/* QEMU's own CPUs, not KVM's. Its leaf 4000'0000 says "TCGTCGTCGTCG". */
-static bool is_tcg(void)
-{
-	struct cpuid_regs r;
-
-	if (!host_cpu.hypervisor)
-		return false;
-	r = cpuid(0x40000000, 0);
-	return r.ebx == 0x54474354 && r.ecx == 0x43544743 && r.edx == 0x47435447;
-}
-
 static int svm_probe(struct errmsg *e)
 {
 	struct cpuid_regs f;
@@ -90,7 +80,7 @@ static int svm_probe(struct errmsg *e)
 	    .flush_by_asid = f.edx & SVM_CPUID_FLUSH_ASID,
 	    .decode_assist = f.edx & SVM_CPUID_DECODE,
 	    .asids = f.ebx,
-	    .forgets_irqs = is_tcg(),
+	    .qemu = svm_qemu_is_here(),
 	};
 	if (host_cpu.page_1g)
 		npt_format.max_level = 3;
@@ -262,6 +252,7 @@ const struct virt_ops svm_ops = {
     .want_irq_window = svm_want_irq_window,
     .want_nmi_window = svm_want_nmi_window,
     .run = svm_run,
+    .mend = svm_qemu_mend,
     .flush = svm_flush,
     .set_tsc_offset = svm_set_tsc_offset,
     .want_rdtsc_exits = svm_want_rdtsc_exits,

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/svm/svm_impl.h"
+#include "hv/arch/x86/svm/svm_qemu.h"
 #include "hv/lib/log.h"
 
 /*
@@ -215,17 +216,6 @@ static inline void before_entry(struct vcpu *v)
 	c->clean = p->clean & svm_features.clean_mask;
 }
 
-/*
- * QEMU (7.2) takes V_IRQ back at #VMEXIT in a word of flags that its other threads set
- * bits in meanwhile: now and then a bit gets lost, and with it an interrupt that the local APIC
- * has, until that APIC has cause to look again. A write of TPR is one; it stays 0.
- */
-static inline void remember_irqs(void)
-{
-	if (svm_features.forgets_irqs)
-		write_cr8(0);
-}
-
 static inline void after_exit(struct vcpu *v)
 {
 	struct virt_vcpu *p = v->virt;
@@ -256,7 +246,7 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 {
 	before_entry(v);
 	v = world_switch(v);
-	remember_irqs();
+	svm_qemu_remember_irqs();
 	after_exit(v);
 	if (UNLIKELY(v->virt->nmi_step) && svm_nmi_stepped(v)) {
 		x->reason = EXIT_NOTHING;
