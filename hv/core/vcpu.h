@@ -148,6 +148,8 @@ unsigned vcpu_insn_length(struct vcpu *v);
  * cannot be read now; what the guest is to be told is queued.
  */
 bool vcpu_read_operand(struct vcpu *v, unsigned len, uint64_t *value);
+/* Does the instruction at CS:RIP in the guest's place, whatever it touches. */
+void vcpu_emulate(struct vcpu *v);
 /* Copies up to 15 bytes at CS:RIP; returns how many could be read. */
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
 /* exit_cr.c */
