@@ -247,9 +247,13 @@ static void extint_goes_to_the_boot_cpu(void **state)
 	vlapic_mmio_write(&vm->vcpus[0]->lapic, APIC_LVT_LINT0 * 16, 4, 0x700);
 	fake_of(vm)->pic_vector = 0x38;
 	irq_extint_set(vm, true);
+	irq_extint_set(vm, true); /* no change */
+	assert_int_equal(fake_of(vm)->ioapic_edges[0], 1);
+	assert_true(fake_of(vm)->ioapic_level[0]);
 	assert_int_equal(vlapic_pending(&vm->vcpus[1]->lapic), -1);
 	assert_int_equal(fake_lapic_take(vm, 0), 0x38);
 	irq_extint_set(vm, false);
+	assert_false(fake_of(vm)->ioapic_level[0]);
 	assert_int_equal(fake_lapic_take(vm, 0), -1);
 }
 
