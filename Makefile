@@ -49,7 +49,7 @@ COLD_C := $(wildcard hv/main.c hv/guests.c hv/console/*.c hv/drv/*.c hv/block/*.
 	boot_firmware.c boot_linux.c boot_multiboot.c boot_multiboot2.c boot_pvh.c elf.c payload.c random.c) \
 	$(addprefix hv/arch/x86/,acpi.c backtrace.c cpu.c cpu_model.c cpu_model_table.c efi_rt.c \
 	emul_alu.c emul_segment.c emul_vector.c ioapic.c paging.c panic.c rtc.c smp.c tsc.c vcpu_state.c svm/svm.c \
-	vmx/vmx.c vmx/vmx_caps.c vmx/vmx_dump.c vmx/vmx_vmcs.c) \
+	svm/svm_qemu.c vmx/vmx.c vmx/vmx_caps.c vmx/vmx_dump.c vmx/vmx_vmcs.c) \
 	$(addprefix hv/lib/,fmt.c state.c) \
 	$(filter-out %/ram_stream.c %/compress.c,$(wildcard hv/snapshot/*.c))
 $(COLD_C:%.c=$(O)/%.o): private HV_CFLAGS += -Os
@@ -63,7 +63,7 @@ HV_LIBS := /usr/lib/x86_64-linux-gnu/libfdt.a /usr/lib/x86_64-linux-gnu/liblz4.a
 # Whatever core functions are still missing come from tests/unit/fake/*.c.
 PURE_C := $(filter-out hv/lib/string.c hv/lib/log.c,$(wildcard hv/lib/*.c)) \
 	$(wildcard hv/arch/x86/emul*.c hv/arch/x86/walk.c hv/arch/x86/vcpu_state.c \
-	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c) \
+	hv/arch/x86/cpu_model*.c hv/arch/x86/npt.c hv/arch/x86/topology.c) \
 	$(addprefix hv/arch/x86/,$(foreach f,state event run exit,vmx/vmx_$(f).c) \
 	$(foreach f,state event run,svm/svm_$(f).c)) \
 	$(wildcard hv/core/vlapic*.c hv/core/irq.c hv/core/vm_config.c hv/core/vm_config_check.c hv/core/chardev.c \

@@ -12,14 +12,21 @@
 
 /* What the instruction does, where hardware does not say: found in its bytes. */
 struct cr_insn {
-	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_OTHER } kind;
+	enum { CR_MOV, CR_CLTS, CR_LMSW, CR_SMSW, CR_OTHER } kind;
 	unsigned gpr;	/* CR_MOV */
 	uint16_t value; /* CR_LMSW */
 	unsigned len;
 };
 
 /* Opcodes of the 0F map (SDM volume 2, table A-3). */
-enum { OP_GROUP7 = 0x01, OP_CLTS = 0x06, OP_MOV_CR_FIRST = 0x20, OP_MOV_CR_LAST = 0x23, LMSW = 6 };
+enum {
+	OP_GROUP7 = 0x01,
+	OP_CLTS = 0x06,
+	OP_MOV_CR_FIRST = 0x20,
+	OP_MOV_CR_LAST = 0x23,
+	SMSW = 4,
+	LMSW = 6
+};
 
 /* MOV to or from a control or debug register in 64-bit mode with at most a REX prefix. */
 static inline bool decode_plain(struct vcpu *v, struct cr_insn *out)
@@ -68,7 +75,9 @@ static COLD bool decode_any(struct vcpu *v, struct cr_insn *out)
 		out->kind = CR_LMSW;
 		return lmsw_operand(v, e.modrm, out);
 	}
-	if (e.opcode == OP_CLTS)
+	if (e.opcode == OP_GROUP7 && (e.modrm >> 3 & 7) == SMSW)
+		out->kind = CR_SMSW;
+	else if (e.opcode == OP_CLTS)
 		out->kind = CR_CLTS;
 	else if (e.opcode >= OP_MOV_CR_FIRST && e.opcode <= OP_MOV_CR_LAST)
 		out->kind = CR_MOV;
@@ -219,7 +228,7 @@ void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
 	vcpu_need(v, VG_CRS | VG_CODE);
 	if (!decode(v, x, &in))
 		return;
-	if (in.kind == CR_OTHER) {
+	if (in.kind == CR_OTHER || in.kind == CR_SMSW) {
 		vcpu_ud(v);
 		return;
 	}
@@ -236,7 +245,7 @@ void exit_cr_write(struct vcpu *v, const struct vm_exit *x)
 		vcpu_gp(v);
 }
 
-/* Only CR8 is intercepted for reads. */
+/* CR8; and CR0, also by SMSW, where the hardware's has not all bits of the guest's. */
 void exit_cr_read(struct vcpu *v, const struct vm_exit *x)
 {
 	struct cr_insn in;
@@ -244,11 +253,15 @@ void exit_cr_read(struct vcpu *v, const struct vm_exit *x)
 	vcpu_need(v, VG_CRS | VG_CODE);
 	if (!decode(v, x, &in))
 		return;
-	if (in.kind != CR_MOV || x->cr.reg != 8) {
+	if (x->cr.reg == 0 && in.kind == CR_SMSW) {
+		vcpu_emulate(v);
+		return;
+	}
+	if (in.kind != CR_MOV || (x->cr.reg != 8 && x->cr.reg != 0)) {
 		vcpu_ud(v);
 		return;
 	}
-	v->state.gpr[in.gpr] = vlapic_tpr(&v->lapic) >> 4;
+	v->state.gpr[in.gpr] = x->cr.reg ? vlapic_tpr(&v->lapic) >> 4 : v->state.cr0;
 	vcpu_skip_bytes(v, in.len);
 }
 

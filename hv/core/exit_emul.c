@@ -375,13 +375,13 @@ void exit_mmio(struct vcpu *v, const struct vm_exit *x)
 	}
 }
 
-static COLD void string_io(struct vcpu *v, const struct vm_exit *x)
+COLD void vcpu_emulate(struct vcpu *v)
 {
 	struct emul e;
 
 	emul_begin(v, &e);
 	prepare_step(v);
-	finish(v, &e, emulate(&e), x->io.port);
+	finish(v, &e, emulate(&e), 0);
 }
 
 /* IN and OUT with a register need no decoding; INS and OUTS do. */
@@ -391,7 +391,7 @@ NO_STACK_PROTECTOR void exit_io(struct vcpu *v, const struct vm_exit *x)
 	uint64_t *rax = &v->state.gpr[GPR_RAX], mask = size_mask[x->io.size & 7], value;
 
 	if (UNLIKELY(x->io.string)) {
-		string_io(v, x);
+		vcpu_emulate(v);
 		if (UNLIKELY(v->state.dr7 & 0xff))
 			vcpu_io_breakpoints(v, x->io.port, x->io.size);
 		return;

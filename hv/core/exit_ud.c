@@ -13,7 +13,6 @@ enum opcode {
 	OP_GROUP7 = 0x01,
 	OP_SYSCALL = 0x05,
 	OP_SYSRET = 0x07,
-	OP_MOV_TO_CR = 0x22,
 	OP_SYSENTER = 0x34,
 	OP_SYSEXIT = 0x35,
 	MODRM_VMCALL = 0xc1,
@@ -200,45 +199,4 @@ bool exit_gp_sysenter(struct vcpu *v)
 		return false;
 	vcpu_ud(v);
 	return true;
-}
-
-bool vcpu_mend_code_segment(struct vcpu *v)
-{
-	const uint16_t both = SEG_ATTR_L | SEG_ATTR_DB;
-	uint16_t *attr = &v->state.seg[SEG_CS].attr;
-
-	if (!(v->state.efer & EFER_LMA) || (*attr & both) != both)
-		return false;
-	*attr &= (uint16_t)~SEG_ATTR_DB;
-	vcpu_changed(v, VG_SEGS);
-	return true;
-}
-
-static bool refused_cr3(struct vcpu *v)
-{
-	unsigned n, i = 0, rex = 0, reg;
-	uint8_t insn[15];
-	uint64_t value;
-
-	if (!(v->state.efer & EFER_LMA) || v->state.cpl != 0)
-		return false;
-	n = vcpu_fetch_insn(v, insn);
-	for (bool altered; i < n && is_prefix(insn[i], vcpu_is_64bit(&v->state), &altered); i++)
-		rex = insn[i]; /* only the last one counts */
-	if ((rex & 0xf0) != 0x40)
-		rex = 0;
-	if (i + 3 > n || insn[i] != 0x0f || insn[i + 1] != OP_MOV_TO_CR)
-		return false;
-	reg = (insn[i + 2] >> 3 & 7) | (rex & 4) << 1;
-	value = v->state.gpr[(insn[i + 2] & 7) | (rex & 1) << 3];
-	if (reg != 3 || !vcpu_is_64bit(&v->state) || !(value >> v->vm->cpu_model->phys_bits))
-		return false;
-	vcpu_gp(v);
-	return true;
-}
-
-bool exit_refused(struct vcpu *v)
-{
-	vcpu_need(v, VG_SEGS | VG_CRS);
-	return vcpu_mend_code_segment(v) || refused_cr3(v);
 }

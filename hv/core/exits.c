@@ -175,7 +175,7 @@ static void exit_triple_fault(struct vcpu *v, const struct vm_exit *x)
 
 static void exit_invalid(struct vcpu *v, const struct vm_exit *x)
 {
-	if (exit_refused(v))
+	if (virt->mend && virt->mend(v, true))
 		return;
 	virt->dump(v);
 	vm_fail(v->vm, DISP_ERROR,

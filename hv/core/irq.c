@@ -7,7 +7,8 @@
 enum {
 	ISA_LINES = 16,
 	ISA_TIMER = 0,
-	ISA_CASCADE = 2, /* the slave 8259's: no device has it */
+	ISA_CASCADE = 2,     /* the slave 8259's: no device has it */
+	IOAPIC_INTR_PIN = 0, /* the 8259's output; MultiProcessor specification 1.4, D.1 */
 	IOAPIC_TIMER_PIN = 2,
 };
 
@@ -42,7 +43,6 @@ void irq_register_ioapic(struct vm *vm, const struct irqchip_ops *ops, void *ioa
 
 static void drive(struct vm *vm, unsigned gsi, bool level)
 {
-	/* The I/O APIC first: its lock's rank is the lower one. */
 	if (vm->ioapic_ops && vm->ioapic_ops->ioapic_set)
 		vm->ioapic_ops->ioapic_set(
 		    vm->ioapic, gsi == ISA_TIMER ? IOAPIC_TIMER_PIN : gsi, level);
@@ -120,8 +120,10 @@ void irq_second_load(struct vm *vm, uint32_t levels, uint32_t taken)
 
 void irq_extint_set(struct vm *vm, bool level)
 {
-	if (vm->nvcpus)
-		vlapic_extint(&vm->vcpus[0]->lapic, level);
+	if (!vm->nvcpus || !vlapic_extint(&vm->vcpus[0]->lapic, level))
+		return;
+	if (vm->ioapic_ops && vm->ioapic_ops->ioapic_set)
+		vm->ioapic_ops->ioapic_set(vm->ioapic, IOAPIC_INTR_PIN, level);
 }
 
 /*

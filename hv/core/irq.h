@@ -13,8 +13,8 @@ struct vm;
 struct vcpu;
 
 /*
- * Sets the level of an interrupt input. GSI 0..15 are the ISA lines and go to
- * the 8259 pair and to the I/O APIC (ISA 0 arrives at I/O APIC pin 2); GSI
+ * Sets the level of an interrupt input. GSI 0..15 are the ISA lines and go to the
+ * 8259 pair and to the I/O APIC (ISA 0 arrives at I/O APIC pin 2, INTR at pin 0); GSI
  * 16..23 go to the I/O APIC only. A line is owned by one source; sources that
  * share a line (PCI INTx) combine their levels before they call this. Any context.
  */
@@ -74,8 +74,10 @@ struct irqchip_ops {
 void irq_register_pic(struct vm *vm, const struct irqchip_ops *ops, void *pic);
 void irq_register_ioapic(struct vm *vm, const struct irqchip_ops *ops, void *ioapic);
 
-/* The 8259's INTR output. The boot vCPU takes it as ExtINT through LINT0 (or directly with its APIC
- * disabled). Any context. */
+/*
+ * The 8259's INTR output, for each change under its lock. The boot vCPU takes it as ExtINT through
+ * LINT0 (or directly with its APIC disabled); it is also at pin 0 of the I/O APIC. Any context.
+ */
 void irq_extint_set(struct vm *vm, bool level);
 
 #endif

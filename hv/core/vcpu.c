@@ -408,7 +408,8 @@ static void park(struct vcpu *v)
 	vcpu_refresh_pdptes(v);
 	flags = irq_save();
 	vcpu_need(v, VG_ALL);
-	(void)vcpu_mend_code_segment(v);
+	if (virt->mend)
+		(void)virt->mend(v, false);
 	want_irq_window(v, false);
 	vcpu_take_vectors(v);
 	irq_restore(flags);
@@ -562,7 +563,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vcpu **out)
 	v->frame_order = order;
 	v->vm = vm;
 	v->index = index;
-	v->apic_id = index;
+	v->apic_id = apic_id_of(&vm->cpu_model->apic_ids, index);
 	v->running_on = -1;
 	v->requests = VCPU_REQ_PAUSE;
 	code_cache_clear(&v->code);

@@ -157,6 +157,8 @@ unsigned vcpu_insn_length(struct vcpu *v);
  * cannot be read now; what the guest is to be told is queued.
  */
 bool vcpu_read_operand(struct vcpu *v, unsigned len, uint64_t *value);
+/* Does the instruction at CS:RIP in the guest's place, whatever it touches. */
+void vcpu_emulate(struct vcpu *v);
 /* Copies up to 15 bytes at CS:RIP; returns how many could be read. */
 unsigned vcpu_fetch_insn(struct vcpu *v, uint8_t insn[15]);
 /* exit_cr.c */
@@ -201,20 +203,6 @@ void exit_ud(struct vcpu *v, const struct vm_exit *x);
  * the CPU model's vendor string says AMD. Only VMX needs it (docs/cpu-state.md).
  */
 bool exit_gp_sysenter(struct vcpu *v);
-/*
- * A state that the CPU has refused, by what QEMU's emulated SVM (7.2) has done wrong: true, and
- * the guest goes on. SYSENTER from compatibility mode, #UD on AMD's CPUs, leaves a code segment
- * that is of 64 and of 32 bits: it gets 64. A MOV to CR3 with reserved bits in long mode
- * ends with VMEXIT_INVALID: it gets #GP. On no CPU does a guest get there. A state that is
- * refused for something else is so again with the fault to be delivered: a triple fault.
- */
-bool exit_refused(struct vcpu *v);
-/*
- * The first of these alone, for a vCPU whose state is about to be looked at and perhaps saved
- * before the CPU could refuse it: true, if there was something to mend. VG_SEGS and VG_CRS are in
- * v->state.
- */
-bool vcpu_mend_code_segment(struct vcpu *v);
 /* msr.c */
 void exit_rdmsr(struct vcpu *v, const struct vm_exit *x);
 void exit_wrmsr(struct vcpu *v, const struct vm_exit *x);

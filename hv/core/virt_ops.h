@@ -150,6 +150,13 @@ struct virt_ops {
 	 */
 	void (*run)(struct vcpu *v, struct vm_exit *x);
 
+	/*
+	 * Puts right what this CPU does against its manual, or queues the fault that was due; NULL
+	 * if there is nothing known. refused: after EXIT_INVALID_STATE, and true means that the
+	 * guest goes on. Else the vCPU parks, and its state, all of it valid, may be saved next.
+	 */
+	bool (*mend)(struct vcpu *v, bool refused);
+
 	/* The vCPU's nested translations are stale: drop them before its next entry. */
 	void (*flush)(struct vcpu *v);
 	/* The TSC offset to apply from the next entry on: guest TSC = host TSC + offset. */

@@ -352,14 +352,14 @@ bool apic_fire_lvt_locked(struct vlapic *l, enum apic_reg lvt)
  * LINT0 carries the 8259's INTR. As ExtINT it is a level that vlapic_pending()
  * looks at; in the other modes its rising edge is the event.
  */
-void vlapic_extint(struct vlapic *l, bool level)
+bool vlapic_extint(struct vlapic *l, bool level)
 {
 	uint32_t mode = apic_state(l)->regs[APIC_LVT_LINT0] & LVT_MODE;
 	bool rises = level && !l->extint, kick = false;
 	uint64_t flags;
 
 	if (l->extint == level)
-		return; /* the 8259's lock, which its caller holds, keeps calls in order */
+		return false; /* the 8259's lock, which its caller holds, keeps calls in order */
 	flags = spin_lock(&l->lock);
 	__atomic_store_n(&l->extint, level, __ATOMIC_RELEASE);
 	if (rises && apic_hw_enabled(l) && mode != DELIVERY_EXTINT << LVT_MODE_SHIFT)
@@ -369,6 +369,7 @@ void vlapic_extint(struct vlapic *l, bool level)
 	spin_unlock(&l->lock, flags);
 	if (kick)
 		apic_kick(l);
+	return true;
 }
 
 void vlapic_lint1(struct vlapic *l)

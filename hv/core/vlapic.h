@@ -109,7 +109,8 @@ void vlapic_unaccept(struct vlapic *l, uint8_t vector);
 /* From the interrupt core. Each kicks the vCPU where needed. Any context. */
 bool vlapic_matches(struct vlapic *l, const struct irq_message *m);
 void vlapic_deliver(struct vlapic *l, const struct irq_message *m);
-void vlapic_extint(struct vlapic *l, bool level);
+/* INTR's level at LINT0; false: it is no other than before. */
+bool vlapic_extint(struct vlapic *l, bool level);
 /* An edge at LINT1, to which an NMI button is wired. Any context. */
 void vlapic_lint1(struct vlapic *l);
 

@@ -4,7 +4,7 @@
 
 /* Fields of both modes' registers. */
 static const struct reg_bits id_bits[] = {
-    {0xffU << 24, "APIC ID", "the vCPU's number; cannot be changed"}, {0}};
+    {0xffU << 24, "APIC ID", "the vCPU's ID; cannot be changed"}, {0}};
 static const struct reg_bits version_bits[] = {{0xff, "Version", NULL},
     {0xff << 16, "Max LVT Entry", NULL}, {1 << 24, "EOI-Broadcast Suppression", NULL}, {0}};
 static const struct reg_bits svr_bits[] = {{APIC_SVR_VECTOR, "Spurious Vector", NULL},
@@ -127,7 +127,7 @@ static const struct reg_row x2apic_rows[] = {
 	    {0xffffffffffULL << 12, "APIC Base", "up to the CPU model's physical address bits"})},
     {REG_AT(REG_MSR, MSR_TSC_DEADLINE, 8), .name = "IA32_TSC_DEADLINE", .section = "11.5.4.1",
 	.flags = REG_SPECIAL, .doc = "0 but in TSC-deadline mode", .test = "tsc_deadline"},
-    X2APIC(APIC_ID, 1, RO, 0, 0, 0, "ID", "11.12.1.2", NULL, "the vCPU's number", NULL),
+    X2APIC(APIC_ID, 1, RO, 0, 0, 0, "ID", "11.12.1.2", NULL, "the vCPU's ID", NULL),
     COMMON_ROWS(X2APIC),
     X2APIC(APIC_EOI, 1, WO, 0, 0, 0, "EOI", "11.12.1.2", NULL, "only 0", "x2apic_registers"),
     X2APIC(APIC_LDR, 1, RO, 1, 0, 0, "LDR", "11.12.10.2", NULL, "made from the ID",

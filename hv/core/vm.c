@@ -84,7 +84,11 @@ void vm_foreach(void (*fn)(struct vm *vm, void *arg), void *arg)
 
 struct vcpu *vm_vcpu_by_apic_id(struct vm *vm, uint32_t id)
 {
-	return id < vm->nvcpus ? vm->vcpus[id] : NULL; /* APIC IDs are indexes */
+	uint64_t index;
+
+	if (!apic_id_index(&vm->cpu_model->apic_ids, id, &index) || index >= vm->nvcpus)
+		return NULL;
+	return vm->vcpus[index];
 }
 
 /* --- building ------------------------------------------------------------------ */
@@ -137,6 +141,18 @@ static int check_memory(const struct vm *vm, struct errmsg *e)
 	return OK;
 }
 
+/* Those of a topology that vm_config allows do; a snapshot may say otherwise. */
+static int check_apic_ids(const struct vm *vm, struct errmsg *e)
+{
+	uint32_t highest = apic_id_of(&vm->cpu_model->apic_ids, vm->config.vcpus - 1);
+
+	if (highest > XAPIC_ID_MAX)
+		return err_set(e, ERR_INVAL,
+		    "cpus: %u CPUs have APIC IDs up to %u, and an xAPIC's end at %u",
+		    vm->config.vcpus, highest, XAPIC_ID_MAX);
+	return OK;
+}
+
 static int make_vcpus(struct vm *vm, struct errmsg *e)
 {
 	vm->vcpus = heap_zalloc(vm->config.vcpus * sizeof(struct vcpu *));
@@ -183,6 +199,8 @@ int vm_build(const struct vm_config *config, const struct cpu_model *model, stru
 	err = make_cpu_model(vm, model, e);
 	if (!err)
 		err = check_memory(vm, e);
+	if (!err)
+		err = check_apic_ids(vm, e);
 	if (!err && (npt_init(&vm->npt, virt->npt) || iobus_create(vm) || virt->vm_create(vm)))
 		err = err_set(e, ERR_NOMEM, "out of memory");
 	if (!err)

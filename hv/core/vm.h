@@ -66,8 +66,8 @@ enum vm_action {
 
 struct vcpu {
 	struct vm *vm;
-	unsigned index; /* 0..vcpus-1 */
-	uint32_t apic_id;
+	unsigned index;	  /* 0..vcpus-1 */
+	uint32_t apic_id; /* of its place in the topology (topology.h) */
 	struct thread *thread;
 	struct vcpu_state state; /* I1: valid for the groups in 'valid', see virt_ops.h */
 	uint32_t valid, dirty;	 /* enum vcpu_group: in state / newer than the hardware's copy */

@@ -256,7 +256,6 @@ enum madt_type {
 enum {
 	MADT_PCAT_COMPAT = 1, /* there is an 8259 pair */
 	MADT_ENABLED = 1,
-	XAPIC_ID_MAX = 254,
 	MPS_INTI_ACTIVE_HIGH = 1, /* table 5.26 */
 	MPS_INTI_LEVEL = 3 << 2,
 };

@@ -140,7 +140,8 @@ static int request(const struct i8259_state *s, unsigned c)
 	return -1;
 }
 
-/* The slave's output is the master's input 2, a level; the master's goes to LINT0. */
+/* The slave's output is the master's input 2, a level; the master's goes to LINT0 and to the I/O
+ * APIC. */
 static void update_locked(struct i8259 *p)
 {
 	struct i8259_state *s = &p->st;
@@ -211,6 +212,7 @@ static uint8_t i8259_ack(void *pic)
 	if (cascade)
 		ir = take(s, SLAVE);
 	vector = (uint8_t)(s->base[chip] | ir);
+	irq_extint_set(p->vm, false); /* INTR falls; what waits behind makes another edge */
 	update_locked(p);
 	spin_unlock(&p->lock, flags);
 	return vector;

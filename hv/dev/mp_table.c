@@ -20,7 +20,6 @@ enum {
 	MP_SIZE = 8 * 1024,
 	POINTER_SIZE = 16,
 	MP_REVISION = 4, /* 1.4 */
-	XAPIC_ID_MAX = 254,
 };
 _Static_assert(MEMMAP_MPTABLE + MP_SIZE <= MEMMAP_VMGENID / PAGE_SIZE * PAGE_SIZE,
     "the MP table reaches into the generation ID's page");

@@ -22,9 +22,9 @@ enum lock_rank {
 	RANK_PCI_BUS = RANK_SPIN_FIRST, /* guest PCI configuration space */
 	RANK_DEV_SPIN,			/* a device model that never touches guest memory */
 	RANK_LINES,			/* interrupt lines with a second source */
+	RANK_PIC,			/* its output is an input of the I/O APIC */
 	RANK_IOAPIC,
 	RANK_IOBUS, /* who answers at which address */
-	RANK_PIC,
 	RANK_VLAPIC,
 	RANK_CHARDEV,
 	RANK_MANAGER,	 /* what guests ask of their machine */

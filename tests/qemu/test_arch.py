@@ -52,12 +52,6 @@ LEFT_OUT = (
     ("registers", "nocr3", "qemu-svm", "reserved bits of CR3: MOV takes them, and VMRUN refuses "
      "them afterwards"),
 )
-# What Amber itself does not do yet, in the form of KNOWN.
-GAPS = (
-    ("registers", "CR0: CD reads back", "qemu-svm", "CD and NW are not in the VMCB's CR0, and "
-     "reads do not exit"),
-    ("registers", "CR0: CD reads back", "bochs-svm", "the same"),
-)
 
 
 def matches(pattern, name):
@@ -110,7 +104,7 @@ def holds(ctx, kernel, cpus=1, devices=""):
     line = left_out(ctx, kernel)
     text = kernel_says(ctx, kernel, image_of(ctx, kernel, cpus, devices, line))
     failed = dict(re.findall(r"^FAIL (.*?): (got .*)$", text, re.M))
-    known = [(name, reason) for k, name, p, reason in KNOWN + GAPS
+    known = [(name, reason) for k, name, p, reason in KNOWN
              if (k, p) == (kernel, ctx.platform.name)]
     for name, reason in known:
         print(f"  {kernel}: '{name}' cannot be held on {ctx.platform.name}: {reason}")

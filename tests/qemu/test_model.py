@@ -47,6 +47,33 @@ def test_tsc_rate(ctx):
         m.detach()
 
 
+def test_topology(ctx):
+    """Two sockets of three cores: the kernel counts them so, and each is reached, restored too."""
+    manifest = debian_manifest(ctx.folder, vcpus="6>; sockets = <2", autostart=False, disk=None, clock=False)
+    with Machine(Image(ctx.folder, manifests=[manifest], payloads=debian_payloads()), ctx.platform) as m:
+        m.prompt()
+        m.ok("vm start debian")
+        m.guest_ready("debian")
+        has_two_of_three(m)
+        m.detach()
+        m.ok("snapshot save debian six", 300)
+        m.ok("snapshot restore six --yes", 300)
+        m.attach("debian")
+        m.send("\r")
+        has_two_of_three(m)
+        m.detach()
+
+
+def has_two_of_three(m):
+    columns = {name: m.shell(f"grep '^{name}[[:space:]]*:' /proc/cpuinfo | cut -d: -f2 | tr -d '\\n'").split()
+               for name in ("apicid", "physical id", "core id")}
+    check(columns == {"apicid": ["0", "1", "2", "4", "5", "6"], "physical id": ["0"] * 3 + ["1"] * 3,
+                      "core id": ["0", "1", "2"] * 2}, f"/proc/cpuinfo: {columns}")
+    ran = m.shell("for i in 0 1 2 3 4 5; do taskset -c $i true && echo $i; done | tr -d '\\n'")
+    check(ran == "012345", f"CPUs that run a program: {ran}")
+    check(m.shell("dmesg | grep -ciE 'firmware bug|BIOS bug|topology'") == "0", "the kernel complains")
+
+
 def test_missing_feature(ctx):
     """A snapshot that needs more than the host has is refused by the feature's name."""
     image = one_guest(ctx, 'cpu-model = "x86-64-v3";')

@@ -9,39 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hv/arch/x86/cpu_model.h"
 #include "hv/arch/x86/vcpu_state.h"
 #include "hv/mm/mm.h"
+#include "tests/unit/fake/model.h"
 
 static bool lacks_avx2;
 
-/* A made-up AMD CPU that has everything, but AVX2 if told so. */
+/* A CPU that has everything, but AVX2 if told so. */
 static struct cpuid_regs host(uint32_t leaf, uint32_t sub)
 {
-	struct cpuid_regs all = {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};
+	struct cpuid_regs r = model_host(leaf, sub);
 
-	switch (leaf) {
-	case 0:
-		return (struct cpuid_regs){0x20, 0x68747541, 0x444d4163, 0x69746e65};
-	case 1:
-		all.eax = 0x00800f12;
-		all.ebx = 0x00100800;
-		return all;
-	case 7:
-		if (lacks_avx2)
-			all.ebx &= ~(1u << 5);
-		return sub == 0 ? all : (struct cpuid_regs){0, 0, 0, 0};
-	case 0xd:
-		if (sub == 2)
-			return (struct cpuid_regs){256, 576, 0, 0};
-		return all;
-	case 0x80000000:
-		return (struct cpuid_regs){0x8000001f, 0, 0, 0};
-	case 0x80000008:
-		return (struct cpuid_regs){48 | 48 << 8, 0xffffffff, 0, 0};
-	default:
-		return all;
-	}
+	if (leaf == 7 && lacks_avx2)
+		r.ebx &= ~(1u << 5);
+	return r;
 }
 
 static const struct cpu_topology topo = {1, 2, 1};
@@ -136,27 +117,95 @@ static void a_missing_feature_is_named(void **state)
 	lacks_avx2 = false;
 }
 
+/* Into a snapshot's record, with another word for how APIC IDs are made if given, and back. */
+static int through_a_snapshot(
+    const struct cpu_model *m, const char *ids, struct cpu_model *back, struct errmsg *e)
+{
+	struct state_writer w;
+	struct state_node n;
+	void *fdt;
+	size_t size;
+	int err;
+
+	sw_init(&w, heap_grow);
+	sw_begin(&w, "cpu-model");
+	cpu_model_save(m, &w);
+	if (ids)
+		sw_string(&w, "apic-ids", ids);
+	sw_end(&w);
+	assert_int_equal(sw_encode(&w, &fdt, &size, e), OK);
+	assert_int_equal(sr_check_tree(fdt, size, e), OK);
+	assert_int_equal(sr_find(fdt, "/cpu-model", &n), OK);
+	err = cpu_model_load(back, &n, e);
+	heap_free(fdt);
+	heap_free(w.buf);
+	return err;
+}
+
 static void survives_a_snapshot(void **state)
 {
 	static struct cpu_model m, back;
-	struct state_writer w;
-	struct state_node n;
 	struct errmsg e = {""};
-	void *fdt;
-	size_t size;
 
 	make(&m);
-	sw_init(&w, heap_grow);
-	sw_begin(&w, "cpu-model");
-	cpu_model_save(&m, &w);
-	sw_end(&w);
-	assert_int_equal(sw_encode(&w, &fdt, &size, &e), OK);
-	assert_int_equal(sr_check_tree(fdt, size, &e), OK);
-	assert_int_equal(sr_find(fdt, "/cpu-model", &n), OK);
-	assert_int_equal(cpu_model_load(&back, &n, &e), OK);
+	assert_int_equal(through_a_snapshot(&m, NULL, &back, &e), OK);
 	assert_memory_equal(&m, &back, sizeof(m));
-	heap_free(fdt);
-	heap_free(w.buf);
+}
+
+static const struct cpu_topology gaps = {2, 3, 1};
+
+/* A machine keeps the IDs that it was made with: indexes, if the snapshot is of an older version.
+ */
+static void apic_ids_stay_as_they_were(void **state)
+{
+	static struct cpu_model m, back;
+	struct errmsg e = {""};
+
+	assert_int_equal(cpu_model_create(&m, "x86-64-v2", host, &gaps, 2000000000, &e), OK);
+	assert_int_equal(apic_id_of(&m.apic_ids, 3), 4);
+	assert_int_equal(through_a_snapshot(&m, NULL, &back, &e), OK);
+	assert_int_equal(apic_id_of(&back.apic_ids, 3), 4);
+	m.ids_by_topology = false;
+	assert_int_equal(through_a_snapshot(&m, NULL, &back, &e), OK);
+	assert_false(back.ids_by_topology);
+	assert_int_equal(apic_id_of(&back.apic_ids, 3), 3);
+	assert_int_equal(through_a_snapshot(&back, NULL, &m, &e), OK); /* and is saved again */
+	assert_int_equal(apic_id_of(&m.apic_ids, 3), 3);
+	assert_int_equal(through_a_snapshot(&m, "random", &back, &e), ERR_UNSUPPORTED);
+	assert_string_equal(e.text, "record /cpu-model: apic-ids 'random' is not known");
+}
+
+/* A snapshot's leaf B: counts and widths that no topology has. */
+static void impossible_topologies_are_refused(void **state)
+{
+	static const struct {
+		uint32_t sub;
+		struct cpuid_regs r;
+	} bad[] = {
+	    {0, {0, 0, 0x100, 0}},
+	    {0, {3, 5, 0x100, 0}},
+	    {0, {2, 4, 0x100, 0}},
+	    {0, {1, 1, 0x100, 0}},
+	    {0, {31, 1, 0x100, 0}},
+	    {1, {2, 0, 0x201, 0}},
+	    {1, {2, 0x10000, 0x201, 0}},
+	    {1, {3, 3, 0x201, 0}},
+	    {1, {0xffffffff, 3, 0x201, 0}},
+	};
+	static struct cpu_model m;
+	struct errmsg e = {""};
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(
+		    cpu_model_create(&m, "x86-64-v2", host, &gaps, 2000000000, &e), OK);
+		for (uint32_t k = 0; k < m.count; k++)
+			if (m.rows[k].leaf == 0xb && m.rows[k].subleaf == bad[i].sub)
+				m.rows[k].r = bad[i].r;
+		assert_int_equal(cpu_model_finish(&m, &e), ERR_CORRUPT);
+		assert_non_null(strstr(e.text, "leaf 0xb"));
+		m.ids_by_topology = false; /* nobody asks for it then */
+		assert_int_equal(cpu_model_finish(&m, &e), OK);
+	}
 }
 
 static void nonsense_is_refused(void **state)
@@ -417,6 +466,20 @@ static void leaves_beyond_the_maximum_are_no_features(void **state)
 	assert_false(cpu_model_has(&m, 0xd, 1, 0, 0));
 }
 
+/* AMD counts CPUs, Intel the IDs that a package's CPUs may have. */
+static void leaf_1_counts_as_the_vendor_does(void **state)
+{
+	static struct cpu_model m;
+	struct cpuid_dynamic dyn = {.apic_id = 4};
+	struct errmsg e = {""};
+
+	assert_int_equal(cpu_model_create(&m, "host", host, &gaps, 2000000000, &e), OK);
+	assert_int_equal(cpu_model_cpuid(&m, 1, 0, &dyn).ebx >> 16, 0x403);
+	cpu = &cpus[2];
+	assert_int_equal(cpu_model_create(&m, "host", fake_host, &gaps, 2000000000, &e), OK);
+	assert_int_equal(cpu_model_cpuid(&m, 1, 0, &dyn).ebx >> 16, 0x404);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,6 +489,9 @@ int main(void)
 	    cmocka_unit_test(cr4_follows_cpuid),
 	    cmocka_unit_test(a_missing_feature_is_named),
 	    cmocka_unit_test(survives_a_snapshot),
+	    cmocka_unit_test(apic_ids_stay_as_they_were),
+	    cmocka_unit_test(leaf_1_counts_as_the_vendor_does),
+	    cmocka_unit_test(impossible_topologies_are_refused),
 	    cmocka_unit_test(nonsense_is_refused),
 	    cmocka_unit_test(a_portable_model_is_one_image),
 	    cmocka_unit_test(a_portable_model_shows_neither_vendors_own),

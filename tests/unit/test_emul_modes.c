@@ -173,6 +173,17 @@ static void system_registers(void **state)
 	assert_int_equal(run(), EMUL_OK);
 	assert_int_equal(rig.device[0], (uint8_t)rig.s.cr0);
 	assert_int_equal(device_access(0)->len, 2);
+	rig.s.cr0 |= CR0_CD;
+	*gpr(GPR_RCX) = *gpr(GPR_RDX) = *gpr(GPR_RSI) = UINT64_MAX;
+	CODE(0x66, 0x0f, 0x01, 0xe1); /* smsw cx */
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RCX), 0xffffffffffff0000 | (uint16_t)rig.s.cr0);
+	CODE(0x0f, 0x01, 0xe2); /* smsw edx: all that there is, as SMSW rsi has it */
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RDX), rig.s.cr0);
+	CODE(0x48, 0x0f, 0x01, 0xe6);
+	assert_int_equal(run(), EMUL_OK);
+	assert_int_equal(*gpr(GPR_RSI), rig.s.cr0);
 	CODE(0x0f, 0x00, 0x0b); /* str */
 	assert_int_equal(run(), EMUL_OK);
 	assert_memory_equal(rig.device, "\x34\x12", 2);

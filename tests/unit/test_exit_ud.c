@@ -231,59 +231,6 @@ static void sysenter_in_long_mode_is_undefined(void **state)
 	assert_int_equal(exception, -1);
 }
 
-static void reserved_bits_of_cr3_are_a_fault(void **state)
-{
-	static const struct {
-		const char *insn;
-		enum mode mode;
-		uint64_t rax, r8;
-		bool fault;
-	} cases[] = {
-	    {"\x0f\x22\xd8", MODE_64, 1ULL << 36, 0, true},
-	    {"\x0f\x22\xd8", MODE_64, 1ULL << 63, 0, true},
-	    {"\x41\x0f\x22\xd8", MODE_64, 0, 1ULL << 51, true},
-	    {"\x66\x48\x0f\x22\xd8", MODE_64, 1ULL << 40, 0, true},
-	    {"\x41\x0f\x22\xd8", MODE_64, 1ULL << 51, 0, false},
-	    {"\x41\x66\x0f\x22\xd8", MODE_64, 0, 1ULL << 51, false}, /* REX in vain */
-	    {"\x0f\x22\xd8", MODE_64, (1ULL << 36) - 1, 0, false},
-	    {"\x44\x0f\x22\xd8", MODE_64, 1ULL << 51, 0, false}, /* CR11 */
-	    {"\x0f\x22\xe0", MODE_64, 1ULL << 51, 0, false},
-	    {"\x0f\x20\xd8", MODE_64, 1ULL << 51, 0, false},
-	    {"\x0f\x22", MODE_64, 1ULL << 51, 0, false},
-	    {"\x0f\x22\xd8", MODE_COMPAT, 1ULL << 51, 0, false},
-	    {"\x0f\x22\xd8", MODE_LEGACY, 1ULL << 51, 0, false},
-	};
-
-	model.phys_bits = 36;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct vcpu *v =
-		    prepare(cases[i].mode, 0, cases[i].insn, (unsigned)strlen(cases[i].insn));
-
-		v->state.gpr[GPR_RAX] = cases[i].rax;
-		v->state.gpr[GPR_R8] = cases[i].r8;
-		assert_int_equal(exit_refused(v), cases[i].fault);
-		assert_int_equal(exception, cases[i].fault ? VEC_GP : -1);
-		assert_int_equal(v->state.rip, 0x1000);
-	}
-}
-
-static void code_segment_of_two_sizes_is_mended(void **state)
-{
-	struct vcpu *v = PREPARE(MODE_64, 0, "\x90");
-	uint16_t *attr = &v->state.seg[SEG_CS].attr;
-
-	assert_false(exit_refused(v));
-	*attr = 0xe9b;
-	assert_true(exit_refused(v));
-	assert_int_equal(*attr, 0xa9b);
-	assert_true(v->dirty & VG_SEGS);
-	assert_int_equal(exception, -1);
-	assert_false(exit_refused(v)); /* once: what is refused then has another reason */
-	v = PREPARE(MODE_LEGACY, 0, "\x90");
-	*attr = 0xe9b; /* L means nothing there */
-	assert_false(exit_refused(v));
-}
-
 static void rdtsc_heeds_tsd(void **state)
 {
 	const struct vm_exit x = {.reason = EXIT_RDTSC, .insn_len = 2};
@@ -338,8 +285,6 @@ int main(void)
 	    cmocka_unit_test(sysret_outside_64_bit_mode),
 	    cmocka_unit_test(no_syscall_where_the_model_has_none),
 	    cmocka_unit_test(sysenter_in_long_mode_is_undefined),
-	    cmocka_unit_test(reserved_bits_of_cr3_are_a_fault),
-	    cmocka_unit_test(code_segment_of_two_sizes_is_mended),
 	    cmocka_unit_test(rdtsc_heeds_tsd),
 	};
 

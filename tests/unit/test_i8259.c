@@ -57,6 +57,23 @@ static uint8_t irr(uint16_t port)
 	return in8(port);
 }
 
+/* What waits behind the request that is acknowledged is an edge of its own to the I/O APIC. */
+static void intr_falls_at_each_inta(void **state)
+{
+	const unsigned *edges = &fake_of(vm)->ioapic_edges[0];
+
+	init_pair(0x03); /* automatic EOI: nothing holds the second back */
+	raise(4);
+	raise(5);
+	assert_int_equal(*edges, 1);
+	assert_int_equal(inta(), 0x0c);
+	assert_int_equal(*edges, 2);
+	assert_true(fake_of(vm)->ioapic_level[0]);
+	assert_int_equal(inta(), 0x0d);
+	assert_int_equal(*edges, 2);
+	assert_false(fake_of(vm)->ioapic_level[0]);
+}
+
 static void fully_nested(void **state)
 {
 	init_pair(0x01);
@@ -289,6 +306,7 @@ static void bad_state_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    DEVICE_TEST(intr_falls_at_each_inta),
 	    DEVICE_TEST(fully_nested),
 	    DEVICE_TEST(mask_register),
 	    DEVICE_TEST(cascade),

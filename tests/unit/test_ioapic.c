@@ -98,6 +98,26 @@ static void timer_line_is_pin_2(void **state)
 	assert_int_equal(fake_lapic_take(vm, 0), 0x30);
 }
 
+/* The 8259's output, on its way to any CPU as ExtINT (82093AA, 3.2.4). */
+static void intr_is_pin_0(void **state)
+{
+	struct ioapic_state s;
+
+	fake_of(vm)->pic_vector = 0x35;
+	irq_extint_set(vm, true);
+	assert_int_equal(vlapic_pending(&vm->vcpus[1]->lapic), -1); /* masked: the edge is lost */
+	irq_extint_set(vm, false);
+	set_rte(0, 1, DELIVERY_EXTINT << 8);
+	irq_extint_set(vm, true);
+	assert_int_equal(vlapic_pending(&vm->vcpus[0]->lapic), -1);
+	assert_int_equal(vlapic_pending(&vm->vcpus[1]->lapic), VLAPIC_EXTINT);
+	assert_int_equal(vlapic_accept(&vm->vcpus[1]->lapic, VLAPIC_EXTINT), 0x35);
+	s = *(struct ioapic_state *)dev->state;
+	assert_int_equal(s.lines, 1 << 0);
+	irq_extint_set(vm, false);
+	assert_int_equal(((struct ioapic_state *)dev->state)->lines, 0);
+}
+
 static void masked_edge_is_ignored(void **state)
 {
 	set_rte(4, 0, MASKED | 0x34);
@@ -249,6 +269,7 @@ int main(void)
 	    DEVICE_TEST(reserved_bits),
 	    DEVICE_TEST(edge_pin),
 	    DEVICE_TEST(timer_line_is_pin_2),
+	    DEVICE_TEST(intr_is_pin_0),
 	    DEVICE_TEST(masked_edge_is_ignored),
 	    DEVICE_TEST(level_pin_asks_until_it_falls),
 	    DEVICE_TEST(masked_level_waits),

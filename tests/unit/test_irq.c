@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "hv/arch/x86/topology.h"
 #include "tests/unit/fake/fake.h"
 
 static struct vm *vm;
@@ -194,6 +195,41 @@ static void apic_ids_need_not_be_indexes(void **state)
 	assert_int_equal(irq_deliver(vm, &m), 0);
 }
 
+/* Two packages of three CPUs, in x2APIC mode: clusters are of IDs (SDM volume 3, 11.12.10.2). */
+static void logical_ids_have_gaps_too(void **state)
+{
+	static const struct cpu_topology topo = {2, 3, 3};
+	struct irq_message m = {.dest_x2apic = true, .dest_logical = true, .assert_level = true};
+	struct apic_ids ids;
+
+	fake_vm_free(vm);
+	vm = fake_vm_new(18, 0);
+	fake_irq_attach(vm);
+	apic_ids_make(&ids, &topo);
+	for (unsigned i = 0; i < vm->nvcpus; i++) {
+		struct vlapic *l = &vm->vcpus[i]->lapic;
+		uint64_t base;
+
+		vm->vcpus[i]->apic_id = apic_id_of(&ids, i);
+		vlapic_reset(l, false);
+		assert_int_equal(vlapic_msr_read(l, MSR_APIC_BASE, &base), OK);
+		assert_int_equal(vlapic_msr_write(l, MSR_APIC_BASE, base | APIC_BASE_EXTD), OK);
+		assert_int_equal(vlapic_msr_write(l, 0x80f, 0x1ff), OK);
+	}
+	m.vector = 0x63;
+	m.dest = 1 << 16 | 1 << 4 | 1 << 3; /* cluster 1: IDs 14H and 13H, which is a gap */
+	assert_int_equal(irq_deliver(vm, &m), 1);
+	assert_int_equal(who_has(0x63), 1 << 12);
+	m.dest_logical = false;
+	m.dest = 0x1a;
+	m.vector = 0x64;
+	assert_int_equal(irq_deliver(vm, &m), 1);
+	assert_int_equal(who_has(0x64), 1 << 17);
+	m.dest = 0x11; /* another's index */
+	assert_int_equal(irq_deliver(vm, &m), 1);
+	assert_int_equal(who_has(0x64), 1 << 17 | 1 << 10);
+}
+
 static void level_messages_set_tmr(void **state)
 {
 	const uint32_t *tmr = &vm->vcpus[0]->state.apic.regs[APIC_TMR];
@@ -211,9 +247,13 @@ static void extint_goes_to_the_boot_cpu(void **state)
 	vlapic_mmio_write(&vm->vcpus[0]->lapic, APIC_LVT_LINT0 * 16, 4, 0x700);
 	fake_of(vm)->pic_vector = 0x38;
 	irq_extint_set(vm, true);
+	irq_extint_set(vm, true); /* no change */
+	assert_int_equal(fake_of(vm)->ioapic_edges[0], 1);
+	assert_true(fake_of(vm)->ioapic_level[0]);
 	assert_int_equal(vlapic_pending(&vm->vcpus[1]->lapic), -1);
 	assert_int_equal(fake_lapic_take(vm, 0), 0x38);
 	irq_extint_set(vm, false);
+	assert_false(fake_of(vm)->ioapic_level[0]);
 	assert_int_equal(fake_lapic_take(vm, 0), -1);
 }
 
@@ -240,6 +280,7 @@ int main(void)
 	    T(lowest_priority_spreads_equals),
 	    T(disabled_apics_take_only_what_they_must),
 	    T(apic_ids_need_not_be_indexes),
+	    T(logical_ids_have_gaps_too),
 	    T(level_messages_set_tmr),
 	    T(extint_goes_to_the_boot_cpu),
 	    T(machine_without_controllers),

@@ -232,8 +232,8 @@ static void assert_madt(uint64_t rsdp)
 /* What leaves 1 and 0Bh say: package and core of each CPU follow from its APIC ID. */
 static void assert_cpuid(unsigned sockets, unsigned cores, unsigned threads)
 {
-	uint64_t packages = 0;
-	unsigned in_first_core = 0, in_first_package = 0;
+	uint64_t packages = 0, cores_of[128] = {0};
+	unsigned in_core[128] = {0}, in_package[128] = {0};
 
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
 		struct cpuid_regs smt = cpuid(i, 0xb, 0), core = cpuid(i, 0xb, 1);
@@ -244,24 +244,28 @@ static void assert_cpuid(unsigned sockets, unsigned cores, unsigned threads)
 		assert_int_equal(cpuid(i, 1, 0).ebx >> 16 & 0xff, cores * threads);
 		assert_int_equal(smt.ebx, threads);
 		assert_int_equal(core.ebx, cores * threads);
+		assert_in_range(id, 0, ARRAY_LEN(in_core) - 1);
 		packages |= 1ULL << (id >> core.eax);
-		in_first_core += id >> smt.eax == 0;
-		in_first_package += id >> core.eax == 0;
+		cores_of[id >> core.eax] |= 1ULL << ((id & (BIT(core.eax) - 1)) >> smt.eax);
+		in_core[id >> smt.eax]++;
+		in_package[id >> core.eax]++;
+		/* AMD's way to say the same (APM volume 3, E.4.7) */
+		assert_int_equal(cpuid(i, 0x80000008, 0).ecx >> 12 & 0xf, core.eax);
+		assert_int_equal(cpuid(i, 0x80000008, 0).ecx & 0xff, cores * threads - 1);
 	}
-	assert_int_equal(__builtin_popcountll(packages), sockets);
-	assert_int_equal(in_first_core, threads);
-	assert_int_equal(in_first_package, cores * threads);
+	assert_int_equal(packages, sockets < 64 ? BIT(sockets) - 1 : UINT64_MAX);
+	for (unsigned i = 0; i < ARRAY_LEN(in_core); i++) {
+		assert_true(!in_core[i] || in_core[i] == threads);
+		assert_true(!in_package[i] || in_package[i] == cores * threads);
+		assert_true(!in_package[i] || __builtin_popcountll(cores_of[i]) == (int)cores);
+	}
 }
 
-/*
- * APIC IDs are numbered without gaps: packages that are not a power of two wide could not be told
- * apart by leaf 0Bh if there were several. One may have any number of cores.
- */
 static void all_tell_of_the_same_cpus(void **state)
 {
 	static const unsigned all[][3] = {{1, 1, 1}, {2, 1, 1}, {3, 1, 1}, {1, 3, 1}, {1, 6, 2},
 	    {1, 1, 2}, {2, 2, 2}, {4, 4, 2}, {3, 4, 1}, {5, 1, 2}, {1, 64, 1}, {64, 1, 1},
-	    {1, 5, 4}};
+	    {1, 5, 4}, {2, 3, 1}, {2, 3, 3}, {3, 5, 3}, {4, 1, 3}, {21, 3, 1}, {3, 2, 9}};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		unsigned sockets = all[i][0], cores = all[i][1], threads = all[i][2];

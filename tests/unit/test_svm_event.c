@@ -19,7 +19,7 @@ static struct vcpu cpu;
 
 static int set_up(void **state)
 {
-	svm_features.forgets_irqs = false;
+	svm_features.qemu = false;
 	memset(&vmcb, 0, sizeof(vmcb));
 	half = (struct virt_vcpu){.vmcb = &vmcb, .clean = UINT32_MAX};
 	cpu.virt = &half;
@@ -71,7 +71,7 @@ static void interrupt_not_taken_comes_back(void **state)
 /* QEMU may lose V_IRQ on its way in: then it has delivered nothing. */
 static void interrupt_forgotten_comes_back(void **state)
 {
-	svm_features.forgets_irqs = true;
+	svm_features.qemu = true;
 	inject(EVENT_INTR, 0xec);
 	vmcb.vintr &= ~VINTR_IRQ;
 	vmcb.exit_int_info = 0;

@@ -6,6 +6,7 @@
  */
 #include "hv/arch/x86/cpu_model.h"
 
+#include <libfdt.h>
 #include <string.h>
 #include "hv/arch/x86/cpu_model_table.h"
 #include "hv/arch/x86/vcpu_state.h"
@@ -94,15 +95,6 @@ static uint32_t host_phys_bits(cpuid_fn host)
 	return bits ? bits : 36;
 }
 
-static unsigned bits_for(uint32_t count)
-{
-	unsigned n = 0;
-
-	while (BIT(n) < count)
-		n++;
-	return n;
-}
-
 /* Leaf 0 or 80000000 of a portable model. */
 static struct cpuid_regs vendor_leaf(const struct cpu_policy *p, uint32_t max)
 {
@@ -116,6 +108,26 @@ static struct cpuid_regs vendor_leaf(const struct cpu_policy *p, uint32_t max)
 
 /* CLFLUSH lines in units of 8 bytes: 64 bytes on every x86-64 CPU (check_host compares). */
 #define CLFLUSH_LINE 0x0800
+
+/* Bits of an APIC ID below the package's number. */
+static unsigned package_shift(const struct cpu_topology *topo)
+{
+	struct apic_ids ids;
+
+	apic_ids_make(&ids, topo);
+	return ids.thread_bits + ids.core_bits;
+}
+
+/*
+ * EBX 23:16 of leaf 1: AMD counts the package's CPUs (APM volume 3, E.3.2), Intel the IDs that
+ * they may have, gaps included (SDM volume 3, 9.9.3).
+ */
+static uint32_t counted_ids(const struct cpu_model *m, const struct cpu_topology *topo)
+{
+	if (find_row(m, 0, NOSUB)->r.ebx == VENDOR_AMD_EBX)
+		return topo->cores * topo->threads;
+	return 1U << package_shift(topo);
+}
 
 /* Leaves 1 and 80000001: family, features. */
 static void add_identity(struct cpu_model *m, const struct cpu_policy *p, cpuid_fn host,
@@ -141,7 +153,7 @@ static void add_identity(struct cpu_model *m, const struct cpu_policy *p, cpuid_
 		return;
 	}
 	/* EBX: brand 0, CLFLUSH line, logical processors, APIC ID (dynamic) */
-	r->ebx = (h.ebx & 0xff00) | MIN(per_package, 255U) << 16;
+	r->ebx = (h.ebx & 0xff00) | MIN(counted_ids(m, topo), 255U) << 16;
 	if (per_package > 1)
 		r->edx |= 1 << 28; /* HTT */
 }
@@ -175,11 +187,34 @@ static void add_xstate(struct cpu_model *m, const struct cpu_policy *p, cpuid_fn
 /* Leaf B: extended topology, x2APIC identifiers. */
 static void add_topology(struct cpu_model *m, const struct cpu_topology *topo)
 {
-	unsigned smt = bits_for(topo->threads), core = bits_for(topo->cores);
+	struct apic_ids ids;
 
-	*add_row(m, 0xb, 0) = (struct cpuid_regs){smt, topo->threads, 0x100, 0};
+	apic_ids_make(&ids, topo);
+	*add_row(m, 0xb, 0) = (struct cpuid_regs){ids.thread_bits, topo->threads, 0x100, 0};
 	*add_row(m, 0xb, 1) =
-	    (struct cpuid_regs){smt + core, topo->cores * topo->threads, 0x201, 0};
+	    (struct cpuid_regs){package_shift(topo), topo->cores * topo->threads, 0x201, 0};
+	m->ids_by_topology = true;
+}
+
+/* The other way round, of an image that may come from a snapshot. */
+static int read_topology(struct cpu_model *m, struct errmsg *e)
+{
+	const struct cpuid_row *smt = find_row(m, 0xb, 0), *core = find_row(m, 0xb, 1);
+	struct cpu_topology topo = {1, 1, 1};
+
+	m->apic_ids = (struct apic_ids){.threads = 1, .cores = 1};
+	if (!m->ids_by_topology)
+		return OK;
+	if (smt && core && smt->r.ebx && core->r.ebx <= 0xffff) {
+		topo.threads = smt->r.ebx;
+		topo.cores = core->r.ebx / smt->r.ebx;
+	}
+	if (!smt || !core || !topo.cores || topo.cores * topo.threads != core->r.ebx)
+		return err_set(e, ERR_CORRUPT, "CPUID leaf 0xb: impossible counts");
+	apic_ids_make(&m->apic_ids, &topo);
+	if (smt->r.eax != m->apic_ids.thread_bits || core->r.eax != package_shift(&topo))
+		return err_set(e, ERR_CORRUPT, "CPUID leaf 0xb: widths do not fit the counts");
+	return OK;
 }
 
 static void add_paravirtual(struct cpu_model *m, uint64_t tsc_hz)
@@ -228,7 +263,7 @@ static void add_extended(
 	r = add_row(m, 0x80000008, NOSUB);
 	r->eax = phys | 48U << 8;
 	r->ebx = feature_bits(p, host, 0x80000008, NOSUB, EBX);
-	r->ecx = (MIN(per_package, 256U) - 1) | bits_for(per_package) << 12;
+	r->ecx = (MIN(per_package, 256U) - 1) | package_shift(topo) << 12;
 }
 
 int cpu_model_create(struct cpu_model *m, const char *name, cpuid_fn host,
@@ -353,7 +388,7 @@ int cpu_model_finish(struct cpu_model *m, struct errmsg *e)
 		if (cpu_model_has(
 			m, cr4_features[i].leaf, 0, cr4_features[i].reg, cr4_features[i].bit))
 			m->cr4_mask |= cr4_features[i].cr4;
-	return OK;
+	return read_topology(m, e);
 }
 
 /* 'host' holds for one kind of CPU: what of it is not in the table differs on another. */
@@ -527,6 +562,9 @@ int cpu_model_check_state(const struct cpu_model *m, const struct vcpu_state *s,
 	return err;
 }
 
+/* How "apic-ids" says that leaf B holds. */
+#define IDS_BY_TOPOLOGY "topology"
+
 void cpu_model_save(const struct cpu_model *m, struct state_writer *w)
 {
 	uint32_t cells[CPU_MODEL_ROWS * 6];
@@ -540,6 +578,24 @@ void cpu_model_save(const struct cpu_model *m, struct state_writer *w)
 	}
 	sw_string(w, "policy", m->name);
 	sw_bytes(w, "cpuid", cells, m->count * 24UL);
+	if (m->ids_by_topology)
+		sw_string(w, "apic-ids", IDS_BY_TOPOLOGY);
+}
+
+/* Absent in snapshots from before there were gaps. */
+static int load_apic_ids(struct cpu_model *m, const struct state_node *n, struct errmsg *e)
+{
+	const char *how;
+	int err;
+
+	if (!fdt_getprop(n->fdt, n->node, "apic-ids", NULL))
+		return OK;
+	err = sr_string(n, "apic-ids", &how, e);
+	if (!err && strcmp(how, IDS_BY_TOPOLOGY) != 0)
+		err = err_set(
+		    e, ERR_UNSUPPORTED, "record %s: apic-ids '%.31s' is not known", n->path, how);
+	m->ids_by_topology = !err;
+	return err;
 }
 
 int cpu_model_load(struct cpu_model *m, const struct state_node *n, struct errmsg *e)
@@ -571,6 +627,9 @@ int cpu_model_load(struct cpu_model *m, const struct state_node *n, struct errms
 		}
 		m->rows[i] = (struct cpuid_row){v[0], v[1], {v[2], v[3], v[4], v[5]}};
 	}
+	err = load_apic_ids(m, n, e);
+	if (err)
+		return err;
 	err = cpu_model_finish(m, e);
 	return err ? err_prefix(e, err, "record %s", n->path) : OK;
 }

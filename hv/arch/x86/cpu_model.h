@@ -7,6 +7,7 @@
 #define AMBER_X86_CPU_MODEL_H
 
 #include "hv/arch/x86/cpuid_regs.h"
+#include "hv/arch/x86/topology.h"
 #include "hv/lib/error.h"
 #include "hv/lib/state.h"
 #include "hv/lib/types.h"
@@ -26,6 +27,7 @@ struct cpu_model {
 	char name[32];
 	uint32_t count;
 	struct cpuid_row rows[CPU_MODEL_ROWS];
+	bool ids_by_topology; /* false, in old snapshots: APIC IDs are indexes */
 	/* Derived from the rows by cpu_model_finish(): */
 	uint32_t max_basic, max_extended;
 	uint8_t index[3][CPU_MODEL_IDX]; /* by class and low bits of the leaf: row + 1 of its first
@@ -37,6 +39,7 @@ struct cpu_model {
 	uint8_t phys_bits;
 	bool portable;	  /* any policy but 'host' */
 	uint8_t msr_sets; /* enum msr_set */
+	struct apic_ids apic_ids;
 };
 
 /* Rows of the MSR table (hv/core/msr.c) by who has them. */
@@ -49,10 +52,6 @@ enum msr_set {
 
 /* How to ask the CPU underneath; a fake in unit tests. */
 typedef struct cpuid_regs (*cpuid_fn)(uint32_t leaf, uint32_t subleaf);
-
-struct cpu_topology {
-	uint32_t sockets, cores, threads;
-};
 
 /*
  * Makes the image of policy 'name': "host", "x86-64-v1", "-v2", "-v3". The portable

@@ -56,8 +56,9 @@ enum emul_result exec_mov_from_seg(struct insn *i)
 }
 
 /*
- * SLDT, STR and SMSW: two bytes to memory (volume 2). What reaches memory of a device
- * in user mode with UMIP is refused here as the CPU refuses it elsewhere.
+ * SLDT, STR and SMSW: two bytes to memory; SMSW: as much of CR0 as a register holds
+ * (volume 2). What reaches memory of a device in user mode with UMIP is refused here as the
+ * CPU refuses it elsewhere.
  */
 enum emul_result exec_store_system(struct insn *i)
 {
@@ -71,6 +72,10 @@ enum emul_result exec_store_system(struct insn *i)
 		return raise(i, VEC_UD, 0);
 	if ((s->cr4 & CR4_UMIP) && s->cpl)
 		return raise(i, VEC_GP, 0);
+	if (!i->is_mem) {
+		reg_write(i, i->rm, i->opsize, s->cr0);
+		return EMUL_OK;
+	}
 	r = operand_span(i, sizeof(value), ACCESS_WRITE);
 	return r == EMUL_OK ? mem_write(i, &i->span, &value) : r;
 }

@@ -193,7 +193,7 @@ static enum emul_result load_tss(struct insn *i, uint16_t sel, struct seg *g)
 		r = read_descriptor(i, sel + 8, ACCESS_READ, &m, &high);
 	if (r != EMUL_OK)
 		return r;
-	unpack(sel, low, g);
+	*g = seg_from_descriptor(sel, low);
 	g->base |= high << 32;
 	vector = check_tss(i, g, high);
 	return vector ? raise(i, vector, sel & SEL_ERROR) : mark(i, low, TYPE_BUSY, g);

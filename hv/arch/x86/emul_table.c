@@ -87,7 +87,7 @@ static const struct opcode group6[8] = { /* 0F 00 */
 };
 static const struct opcode group7[8] = { /* 0F 01 */
 	LEN(0, 0), LEN(0, 0), LEN(0, 0), LEN(0, 0),
-	{.flags = F_MEM, .exec = exec_store_system}, /* SMSW */
+	{.exec = exec_store_system}, /* SMSW */
 	LEN(0, 0), LEN(0, 0), LEN(0, 0),
 };
 static const struct opcode group8[8] = { /* 0F BA */

@@ -28,7 +28,7 @@ enum {
 /* Further ahead than the counter reaches: the interrupt then finds nothing due and arms again. */
 #define ARM_LIMIT 1000000000000ULL
 /*
- * QEMU's SVM may forget an interrupt (svm_run.c, remember_irqs()). There the timer is periodic: it
+ * QEMU's SVM may forget an interrupt (svm_qemu_remember_irqs()). There the timer is periodic: it
  * comes again after as long, and at least twenty times a second, with which whatever else was
  * forgotten is remembered. No shorter than REPEAT_LEAST: nobody could keep up with it.
  */

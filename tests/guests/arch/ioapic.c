@@ -494,6 +494,36 @@ static void test_8259_modes(void)
 	lower_all();
 }
 
+/* The 8259's output is pin 0 of the I/O APIC, whose edges are ExtINT messages there. */
+static void test_8259_at_pin_0(void)
+{
+	init_pics(1);
+	forget_irqs();
+	apic_write(APIC_LINT0, MASKED);
+	route(0, BY_EXTINT, 0);
+	line(IRQ, true);
+	check_eq("8259 at pin 0", came(MASTER_VEC + IRQ), 1);
+	line(LOWER, true);
+	check_eq("8259 at pin 0: nothing before the EOI", came(MASTER_VEC + LOWER), 0);
+	outb(MASTER, EOI);
+	check_eq("8259 at pin 0: an edge after the EOI", came(MASTER_VEC + LOWER), 1);
+	outb(MASTER, EOI);
+	lower_all();
+	line(IRQ, true);
+	line(HIGHER, true); /* two requests, one edge so far */
+	check_eq("8259 at pin 0: the higher one", came(MASTER_VEC + HIGHER), 1);
+	outb(MASTER, EOI);
+	check_eq("8259 at pin 0: the other one", came(MASTER_VEC + IRQ), 2);
+	outb(MASTER, EOI);
+	lower_all();
+	route(0, MASKED, 0);
+	pulse(IRQ);
+	check_eq("8259 at pin 0: masked", came(MASTER_VEC + IRQ), 2);
+	(void)ocw3(MASTER, POLL);
+	outb(MASTER, EOI);
+	lower_all();
+}
+
 /* Other ways from the 8259 to a CPU. */
 static void test_8259_routes(void)
 {
@@ -543,6 +573,7 @@ void arch_main(void)
 	test_8259_priorities();
 	test_8259_modes();
 	test_8259_routes();
+	test_8259_at_pin_0();
 	outb(MASTER + 1, 0xff);
 	outb(SLAVE + 1, 0xff);
 	test_destinations();

@@ -33,6 +33,7 @@ enum {
 };
 #define NONCANONICAL 0x8000000000000000UL
 #define CR0_PE	     1UL
+#define CR0_TS	     (1UL << 3)
 #define CR0_ET	     (1UL << 4)
 #define CR0_NW	     (1UL << 29)
 #define CR0_CD	     (1UL << 30)
@@ -41,6 +42,23 @@ enum {
 static uint64_t to_cr0(uint64_t v)
 {
 	return TRY("mov %0, %%cr0", : : "r"(v) : "memory");
+}
+
+static uint64_t smsw_register(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("smsw %0" : "=r"(v));
+	return v;
+}
+
+/* Two bytes, and no more. */
+static uint32_t smsw_memory(void)
+{
+	uint32_t v = 0xaaaaaaaa;
+
+	__asm__ volatile("smsw %0" : "+m"(v));
+	return v;
 }
 
 static uint64_t to_cr3(uint64_t v)
@@ -88,6 +106,14 @@ static void test_cr(void)
 	check_eq("CR0: is not kept", read_cr0(), cr0 | CR0_ET);
 	check_eq("CR0: CD", to_cr0(cr0 | CR0_CD), NOTHING);
 	check_eq("CR0: CD reads back", read_cr0(), cr0 | CR0_CD | CR0_ET);
+	check_eq("CR0: CD and SMSW", smsw_register(), cr0 | CR0_CD | CR0_ET);
+	check_eq(
+	    "CR0: CD and SMSW of a word", smsw_memory(), 0xaaaa0000UL | (uint16_t)(cr0 | CR0_ET));
+	check_eq("CR0: CD and NW", to_cr0(cr0 | CR0_CD | CR0_NW), NOTHING);
+	check_eq("CR0: NW reads back", read_cr0(), cr0 | CR0_CD | CR0_NW | CR0_ET);
+	check_eq("CR0: TS beside CD", to_cr0(cr0 | CR0_CD | CR0_TS), NOTHING);
+	__asm__ volatile("clts");
+	check_eq("CR0: CLTS keeps CD", read_cr0(), cr0 | CR0_CD | CR0_ET);
 	check_eq("CR0: ET stays", to_cr0(cr0 & ~CR0_ET), NOTHING);
 	check_eq("CR0: ET reads back", read_cr0(), cr0 | CR0_ET);
 	if (!says("nocr3"))

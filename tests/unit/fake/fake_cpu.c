@@ -61,6 +61,7 @@ void wrmsr(uint32_t msr, uint64_t v)
 	}
 /* clang-format off */
 FAKE_REG(cr2)
+FAKE_REG(cr8)
 FAKE_REG(dr0)
 FAKE_REG(dr1)
 FAKE_REG(dr2)

@@ -75,6 +75,8 @@ void fake_svm_entry(uint64_t *gpr)
 	struct vcpu *v = CONTAINER_OF(gpr, struct vcpu, state.gpr);
 
 	broken_rule = check_vmrun();
+	if (!broken_rule && !(vmcb.icpt_cr_read & 1) && vmcb.cr0 != v->state.cr0)
+		broken_rule = "CR0 reads otherwise than the guest's, and reads do not exit";
 	vmcb.exit_int_info = vmcb.event_inj;
 	vmcb.exit_code = SVM_EXIT_INTR;
 	for (struct vmcb_seg *g = &vmcb.es; g <= &vmcb.gs; g++)

@@ -6,7 +6,7 @@
 #include "hv/arch/x86/cpu_model.h"
 #include "tests/unit/fake/fake.h"
 
-/* A CPU that has everything. */
+/* A made-up AMD CPU that has everything. */
 static inline struct cpuid_regs model_host(uint32_t leaf, uint32_t sub)
 {
 	struct cpuid_regs all = {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};
@@ -18,6 +18,8 @@ static inline struct cpuid_regs model_host(uint32_t leaf, uint32_t sub)
 		all.eax = 0x00800f12;
 		all.ebx = 0x00100800; /* CLFLUSH lines of 64 bytes */
 		return all;
+	case 7:
+		return sub == 0 ? all : (struct cpuid_regs){0, 0, 0, 0};
 	case 0xd:
 		if (sub == 2)
 			return (struct cpuid_regs){256, 576, 0, 0};
@@ -44,6 +46,10 @@ static inline struct vm *model_vm_new(
 	if (cpu_model_create(&model, "x86-64-v2", model_host, &topo, 2000000000, &e))
 		fail_msg("model: %s", e.text);
 	v->cpu_model = &model;
+	for (unsigned i = 0; i < v->nvcpus; i++) {
+		v->vcpus[i]->apic_id = apic_id_of(&model.apic_ids, i);
+		vlapic_reset(&v->vcpus[i]->lapic, false);
+	}
 	v->tsc_nominal_hz = 2000000000;
 	v->config.vcpus = v->nvcpus;
 	v->config.sockets = sockets;

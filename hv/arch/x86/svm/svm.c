@@ -8,6 +8,7 @@
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/svm/svm_impl.h"
+#include "hv/arch/x86/svm/svm_qemu.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
@@ -79,7 +80,7 @@ static int svm_probe(struct errmsg *e)
 	    .flush_by_asid = f.edx & SVM_CPUID_FLUSH_ASID,
 	    .decode_assist = f.edx & SVM_CPUID_DECODE,
 	    .asids = f.ebx,
-	    .forgets_irqs = host_cpu.tcg,
+	    .qemu = host_cpu.tcg,
 	};
 	if (host_cpu.page_1g)
 		npt_format.max_level = 3;
@@ -251,6 +252,7 @@ const struct virt_ops svm_ops = {
     .want_irq_window = svm_want_irq_window,
     .want_nmi_window = svm_want_nmi_window,
     .run = svm_run,
+    .mend = svm_qemu_mend,
     .flush = svm_flush,
     .set_tsc_offset = svm_set_tsc_offset,
     .want_rdtsc_exits = svm_want_rdtsc_exits,

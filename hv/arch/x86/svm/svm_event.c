@@ -57,7 +57,7 @@ void svm_collect_virq(struct vcpu *v)
 	struct vmcb *c = p->vmcb;
 	uint8_t vector = (uint8_t)(c->vintr >> VINTR_VECTOR_SHIFT);
 	/* QEMU keeps there what it has delivered, valid no more: it has delivered nothing */
-	bool lost = svm_features.forgets_irqs && (uint32_t)c->exit_int_info == 0;
+	bool lost = svm_features.qemu && (uint32_t)c->exit_int_info == 0;
 
 	if ((c->vintr & VINTR_IRQ) || lost)
 		v->state.injected = (struct event){EVENT_INTR, vector, 0, 0, 0};

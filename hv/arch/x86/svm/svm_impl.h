@@ -26,7 +26,7 @@ struct virt_vcpu {
 /* What CPUID 8000000A offers (APM volume 3, E.4.9). */
 struct svm_features {
 	bool next_rip, decode_assist, flush_by_asid;
-	bool forgets_irqs;   /* QEMU's emulated SVM: see remember_irqs() in svm_run.c */
+	bool qemu;	     /* see svm_qemu.h */
 	uint32_t clean_mask; /* what may be announced as clean */
 	uint32_t asids;
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "hv/arch/x86/cpu.h"
 #include "hv/arch/x86/svm/svm_impl.h"
+#include "hv/arch/x86/svm/svm_qemu.h"
 #include "hv/lib/log.h"
 
 /*
@@ -215,19 +216,6 @@ static inline void before_entry(struct vcpu *v)
 	c->clean = p->clean & svm_features.clean_mask;
 }
 
-/*
- * QEMU (7.2) sets V_IRQ at VMRUN, and takes it back at #VMEXIT, in a word of flags in which another
- * of its threads sets bits meanwhile; neither does it atomically. Now and then a bit gets lost:
- * the other thread's, and with it an interrupt that the local APIC has, until that has cause to
- * look again. A write of TPR is one; it stays 0. (The timer is another: lapic.c. If V_IRQ is the
- * bit that is lost: svm_collect_virq().)
- */
-static inline void remember_irqs(void)
-{
-	if (svm_features.forgets_irqs)
-		write_cr8(0);
-}
-
 static inline void after_exit(struct vcpu *v)
 {
 	struct virt_vcpu *p = v->virt;
@@ -258,7 +246,7 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 {
 	before_entry(v);
 	v = world_switch(v);
-	remember_irqs();
+	svm_qemu_remember_irqs();
 	after_exit(v);
 	if (UNLIKELY(v->virt->nmi_step) && svm_nmi_stepped(v)) {
 		x->reason = EXIT_NOTHING;

@@ -77,10 +77,16 @@ static void commit_segs(const struct vcpu_state *s, struct vmcb *c)
 	c->cpl = s->cpl;
 }
 
+#define SHADOWED_CR0 ((uint64_t)CR0_CD | CR0_NW)
+
 static void commit_crs(const struct vcpu_state *s, struct vmcb *c)
 {
-	/* CD and NW stay in the state only: they would make all guest memory uncached. */
-	c->cr0 = s->cr0 & ~((uint64_t)CR0_CD | CR0_NW);
+	/* CD and NW stay in the state only: they would make all guest memory uncached (15.25.8).
+	 * While one is set, reads exit to find it there. */
+	c->cr0 = s->cr0 & ~SHADOWED_CR0;
+	c->icpt_cr_read &= (uint16_t)~BIT(0);
+	if (s->cr0 & SHADOWED_CR0)
+		c->icpt_cr_read |= BIT(0);
 	c->cr2 = s->cr2;
 	svm_load_cr2(c);
 	c->cr3 = s->cr3;
@@ -91,9 +97,7 @@ static void commit_crs(const struct vcpu_state *s, struct vmcb *c)
 /* CD and NW are not the VMCB's to tell: writes of CR0 are intercepted. */
 static void fetch_crs(struct vcpu_state *s, const struct vmcb *c)
 {
-	const uint64_t shadowed = (uint64_t)CR0_CD | CR0_NW;
-
-	s->cr0 = (s->cr0 & shadowed) | (c->cr0 & ~shadowed);
+	s->cr0 = (s->cr0 & SHADOWED_CR0) | (c->cr0 & ~SHADOWED_CR0);
 	s->cr2 = c->cr2;
 	s->cr3 = c->cr3;
 	s->cr4 = c->cr4;
