@@ -100,9 +100,13 @@ static bool load_pdptes(struct vcpu *v, uint64_t cr3)
 
 	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, sizeof(pdpte)))
 		return false;
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 4; i++) {
+		/* QEMU's emulated SVM (7.2) marks those that it walks through as accessed. */
+		if (!virt->keeps_pdptes)
+			pdpte[i] &= ~BIT(5);
 		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
 			return false;
+	}
 	memcpy(v->state.pdpte, pdpte, sizeof(pdpte));
 	return true;
 }
