@@ -150,7 +150,7 @@ MODEL_TESTS ?= boot state save_restore
 # On Bochs' AMD CPU: QEMU's, beside it, has the whole list, and so has Bochs' Intel CPU.
 SVM_TESTS ?= boot one_cpu_host lifecycle three_guests hostile torture golden portable_model save_restore \
 	random_moments live_io live_save live_cancel rewind clones generation disk_deep working_set \
-	hpet_timers boot_methods journey state state_live state_journey emul
+	hpet_timers boot_methods journey state state_live state_journey emul arch_paging_host
 GUEST_FILES := $(GUEST_BZ) $(GUEST_BOOT) $(GUEST_ARCH) $(B)/guests/debian.cpio.gz $(KERNEL)/vmlinuz
 TEST_ARGS ?=
 # Builds what it can, runs what there is; fails if either fails. Several may run at a time,

@@ -107,9 +107,13 @@ bool vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4])
 
 	if (gmem_read(v->vm, gpa(cr3 & 0xffffffe0), pdpte, 4 * sizeof(pdpte[0])))
 		return false;
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 4; i++) {
+		/* QEMU's emulated SVM (7.2) marks those that it walks through as accessed. */
+		if (!virt->keeps_pdptes)
+			pdpte[i] &= ~BIT(5);
 		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
 			return false;
+	}
 	return true;
 }
 

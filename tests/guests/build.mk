@@ -62,6 +62,10 @@ $(G)/arch/%.o: tests/guests/arch/%.c tests/guests/arch/arch.h tests/guests/guest
 $(G)/arch/start.o: tests/guests/arch/start.asm tests/guests/traps.inc
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -I tests/guests/ -o $@ $<
+$(G)/arch/%_asm.o: tests/guests/arch/%.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -o $@ $<
+$(G)/arch_modes.elf64: $(G)/arch/modes_asm.o
 $(G)/arch_%.elf64: $(G)/arch/start.o $(G)/arch/%.o $(G)/arch/arch.o $(G)/guest.o \
 		tests/guests/arch/arch.ld
 	$(LD) -nostdlib -static --build-id=none -z noexecstack -z max-page-size=0x1000 \

@@ -92,16 +92,23 @@ static void commit_crs(const struct vcpu_state *s, struct vmcb *c)
 	c->cr3 = s->cr3;
 	c->cr4 = s->cr4;
 	c->efer = s->efer | EFER_SVME;
+	/*
+	 * LME alone does nothing until paging is turned on, which exits. QEMU's emulated SVM (7.2)
+	 * loads the host's CR0 before its CR4 and EFER: with LME and without PAE it would take CR0
+	 * for a wrong one, keep the guest's, and leave the host without paging.
+	 */
+	if (!(s->efer & EFER_LMA))
+		c->efer &= ~(uint64_t)EFER_LME;
 }
 
-/* CD and NW are not the VMCB's to tell: writes of CR0 are intercepted. */
+/* CD, NW and LME are not the VMCB's to tell: writes of CR0 and EFER are intercepted. */
 static void fetch_crs(struct vcpu_state *s, const struct vmcb *c)
 {
 	s->cr0 = (s->cr0 & SHADOWED_CR0) | (c->cr0 & ~SHADOWED_CR0);
 	s->cr2 = c->cr2;
 	s->cr3 = c->cr3;
 	s->cr4 = c->cr4;
-	s->efer = c->efer & ~(uint64_t)EFER_SVME;
+	s->efer = (s->efer & EFER_LME) | (c->efer & ~(uint64_t)(EFER_SVME | EFER_LME));
 }
 
 static void fetch_msrs(struct vcpu_state *s, const struct vmcb *c)
