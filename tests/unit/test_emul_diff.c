@@ -589,9 +589,14 @@ static bool must_skip(const struct trial *t)
 
 /* --- comparison ----------------------------------------------------------------- */
 
-/* Unicorn's 32-bit CMPXCHG clears the upper halves of registers that a CPU leaves alone. */
+/*
+ * Unicorn's 32-bit CMPXCHG clears the upper halves of registers that a CPU leaves alone. Its SMSW
+ * writes 16 bits of any register: the manual leaves open what is in the others (volume 2).
+ */
 static uint64_t register_mask(unsigned n)
 {
+	if (is_0f(0x01, 0xff) && (rig.e.reg & 7) == 4 && n == rig.e.rm)
+		return 0xffff;
 	return is_0f(0xb0, 0xfe) && (n == GPR_RAX || n == rig.e.rm) ? 0xffffffff : ~0ULL;
 }
 

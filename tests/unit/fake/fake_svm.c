@@ -54,8 +54,10 @@ static void lose(struct vcpu_state *s)
 	memset(s->seg, 0xa5, sizeof(s->seg));
 	memset(&s->gdtr, 0xa5, sizeof(s->gdtr) + sizeof(s->idtr));
 	s->gpr[GPR_RSP] = s->gpr[GPR_RAX] = s->rip = s->rflags = 0xa5a5a5a5a5a5a5a5;
+	/* but for what the VMCB does not tell */
 	s->cr0 ^= 0xffffffff & ~(uint64_t)(CR0_CD | CR0_NW);
-	s->cr2 = s->cr3 = s->cr4 = s->efer = s->dr6 = s->dr7 = s->pending_dbg = 0xa5a5a5a5a5a5a5a5;
+	s->efer ^= 0xffffffff & ~(uint64_t)EFER_LME;
+	s->cr2 = s->cr3 = s->cr4 = s->dr6 = s->dr7 = s->pending_dbg = 0xa5a5a5a5a5a5a5a5;
 	s->star = s->lstar = s->cstar = s->sfmask = s->kernel_gs_base = 0xa5a5a5a5a5a5a5a5;
 	s->sysenter_cs = s->sysenter_esp = s->sysenter_eip = 0xa5a5a5a5a5a5a5a5;
 	s->cpl = s->sti_shadow = s->movss_shadow = 0xa5;
