@@ -50,6 +50,15 @@ bool thread_need_resched(void)
 	return __atomic_load_n(&this_cpu()->need_resched, __ATOMIC_RELAXED);
 }
 
+/*
+ * Weighted run times are compared by their difference, as sequence numbers are: a thread that
+ * lags and goes to a CPU that has run nothing yet is below zero.
+ */
+static bool before(uint64_t a, uint64_t b)
+{
+	return (int64_t)(a - b) < 0;
+}
+
 /* --- run queues: all under the queue's lock ----------------------------------- */
 
 static bool idling(const struct runq *rq)
@@ -63,7 +72,7 @@ static void enqueue(struct runq *rq, struct thread *t)
 
 	/* From the back: most go there. */
 	for (pos = rq->ready.prev; pos != &rq->ready; pos = pos->prev)
-		if (LIST_ENTRY(pos, struct thread, run_link)->vruntime <= t->vruntime)
+		if (!before(t->vruntime, LIST_ENTRY(pos, struct thread, run_link)->vruntime))
 			break;
 	list_insert_before(pos->next, &t->run_link);
 	__atomic_store_n(&rq->nready, rq->nready + 1, __ATOMIC_RELAXED);
@@ -92,9 +101,11 @@ static void account(struct runq *rq)
 		least = first ? first->vruntime : rq->min_vruntime;
 	} else {
 		t->vruntime += ran * WEIGHT_NORMAL / t->weight;
-		least = first ? MIN(first->vruntime, t->vruntime) : t->vruntime;
+		least =
+		    first && before(first->vruntime, t->vruntime) ? first->vruntime : t->vruntime;
 	}
-	rq->min_vruntime = MAX(rq->min_vruntime, least);
+	if (before(rq->min_vruntime, least))
+		rq->min_vruntime = least;
 }
 
 uint64_t time_busy(void)
@@ -154,8 +165,8 @@ static void place(struct thread *t, unsigned cpu, bool woken)
 	flags = spin_lock(&rq->lock);
 	account(rq);
 	if (woken) {
-		floor = rq->min_vruntime > WAKE_CREDIT_NS ? rq->min_vruntime - WAKE_CREDIT_NS : 0;
-		if ((int64_t)(t->vruntime - floor) < 0)
+		floor = rq->min_vruntime - WAKE_CREDIT_NS;
+		if (before(t->vruntime, floor))
 			t->vruntime = floor;
 	}
 	enqueue(rq, t);
@@ -291,7 +302,7 @@ void thread_yield(void)
 	account(rq);
 	first = first_ready(rq);
 	if (idling(rq) ? first != NULL
-		       : (first && (int64_t)(first->vruntime - t->vruntime) < 0) ||
+		       : (first && before(first->vruntime, t->vruntime)) ||
 			     (t->pinned >= 0 && t->pinned != (int)t->cpu)) {
 		requeue_current(rq);
 		switch_locked(rq, flags);
