@@ -100,7 +100,7 @@ def kernel_says(ctx, kernel, image):
         m.prompt()
         m.ok(f"vm start {kernel}")
         m.attach(kernel)
-        text = m.expect(r"(.*?)end: \d+ ok, \d+ failed\r", 40).group(0)
+        text = m.expect(r"(.*?)end: \d+ ok, \d+ failed\r", 120).group(0)
         m.detach()
         m.until(lambda: m.vm(kernel)["state"] == "stopped", 20, f"{kernel} does not end")
         v = m.vm(kernel)
